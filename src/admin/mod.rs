@@ -1,0 +1,100 @@
+//! Who may enter `/admin`: the gate's verdict on a client certificate.
+//!
+//! The handshake has proven that the client holds the key ([`crate::tls::client_auth`]). Whether the
+//! certificate is an administrator's is asked here on every request, because sessions are resumed and
+//! connections outlive revocations.
+//!
+//! Everything here fails closed. A [`Gate`] can always be loaded; one whose files are not in order refuses
+//! everybody and says why.
+
+mod certificate;
+mod client_ca;
+mod closed;
+mod path;
+mod revocation;
+mod signature;
+#[cfg(test)]
+pub(crate) mod tests;
+mod verdict;
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::CertificateDer;
+
+use self::certificate::Certificate;
+use self::path::Rules;
+use self::revocation::Revocations;
+
+pub use self::closed::Closed;
+pub use self::verdict::{Administrator, Refusal};
+
+/// The client CA and what it revoked, as they were when loaded. Does not change: load another one and swap.
+#[derive(Debug)]
+pub struct Gate {
+    state: Result<Open, Closed>,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Open {
+    anchors: Vec<Certificate>,
+    revocations: Revocations,
+}
+
+impl Gate {
+    /// Reads the client CA file (PEM; every certificate in it is a trust anchor) and the revocation lists
+    /// (PEM or DER). Never fails: without usable files the gate is closed, see [`Self::closed_because`].
+    pub fn load(client_ca: &Path, crls: &[PathBuf]) -> Self {
+        Self::load_at(client_ca, crls, SystemTime::now())
+    }
+
+    /// The reason, if the gate is closed.
+    pub fn closed_because(&self) -> Option<&Closed> {
+        self.state.as_ref().err()
+    }
+
+    /// What an operator should know although the gate is open: whole sentences, each with the file it is
+    /// about. As of loading: dates that pass later are not in it.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Whether the client that showed `chain` is an administrator at `now`. The first certificate is the
+    /// client's own; the others help to find the CA, in any order.
+    ///
+    /// Proves nothing about who sent the chain: call it only with what a handshake has verified the key of.
+    pub fn judge(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Result<Administrator, Refusal> {
+        let open = self.state.as_ref().map_err(|_| Refusal::Closed)?;
+        let [leaf, others @ ..] = chain else { return Err(Refusal::NoCertificate) };
+        let leaf = Certificate::parse(leaf).map_err(|_| Refusal::Malformed)?;
+
+        let rules = Rules { anchors: &open.anchors, revocations: &open.revocations, now: seconds(now) };
+        rules.judge(&leaf, others)?;
+        Ok(Administrator { serial: leaf.serial_hex(), common_name: leaf.common_name })
+    }
+
+    fn load_at(client_ca: &Path, crls: &[PathBuf], now: SystemTime) -> Self {
+        let now = seconds(now);
+        let mut warnings = Vec::new();
+        let state = client_ca::load(client_ca).and_then(|anchors| {
+            let revocations = Revocations::load(crls, &anchors, now)?;
+            warnings.extend(client_ca::expired(client_ca, &anchors, now));
+            warnings.extend(revocations.warnings.iter().cloned());
+            Ok(Open { anchors, revocations })
+        });
+        Self { state, warnings }
+    }
+}
+
+/// Seconds since 1970, rounded down: certificates have whole ones.
+fn seconds(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => {
+            let before = before.duration();
+            let whole = i64::try_from(before.as_secs()).unwrap_or(i64::MAX);
+            whole.saturating_neg().saturating_sub(i64::from(before.subsec_nanos() > 0))
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The programs behind the gate: reaching them, and speaking as they can bear.
+//!
+//! Both are built on Guile's web server, whose habits decide most of what is here (`farm-facts` in short: it
+//! serves one request at a time, reads each whole before the next, and answers headers it cannot parse with
+//! a 400).
+
+mod connect;
+mod peer;
+mod request;
+mod typed_headers;
+
+pub use peer::{Peers, Use};
+pub use request::{Forwarded, to_ci, to_publish};

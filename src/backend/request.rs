@@ -1,0 +1,206 @@
+//! What of a client's request reaches a backend.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, Version};
+use pingora::Result;
+use pingora::http::RequestHeader;
+
+use super::typed_headers;
+
+/// What the gate tells a backend about the client, in place of whatever the client said.
+#[derive(Debug)]
+pub struct Forwarded<'a> {
+    /// The client's address.
+    pub client: IpAddr,
+    /// Over TLS.
+    pub https: bool,
+    /// The host the client asked for.
+    pub host: &'a str,
+    /// The port the client connected to.
+    pub port: u16,
+    /// The administrator that was let in: common name (safe for a header) and serial.
+    pub administrator: Option<(&'a str, &'a str)>,
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_CLIENT_CERT_CN: HeaderName = HeaderName::from_static("x-client-cert-cn");
+const X_CLIENT_CERT_SERIAL: HeaderName = HeaderName::from_static("x-client-cert-serial");
+
+/// The request for `guix publish`: the target as it was sent, the host, and nothing else. It looks at no
+/// other header, and answers 400 to several that it cannot parse.
+///
+/// `close` asks it to close the connection when it is done: without that, a store item that is compressed
+/// while it is sent has no end.
+pub fn to_publish(client: &RequestHeader, host: &str, close: bool) -> Result<RequestHeader> {
+    let mut request = bare(client)?;
+    request.insert_header(header::HOST, host)?;
+    if close {
+        request.insert_header(header::CONNECTION, "close")?;
+    }
+    Ok(request)
+}
+
+/// The request for Cuirass: what the client sent, less what ends here, what Guile would answer 400 to, and
+/// what only the gate may say.
+pub fn to_ci(client: &RequestHeader, forwarded: &Forwarded<'_>, close: bool) -> Result<RequestHeader> {
+    let mut request = bare(client)?;
+    request.insert_header(header::HOST, forwarded.host)?;
+    for (name, value) in &client.headers {
+        if passes(name, &client.headers) && typed_headers::is_readable(name, value.as_bytes()) {
+            request.append_header(name.clone(), value.clone())?;
+        }
+    }
+    request.insert_header(X_FORWARDED_FOR, forwarded_for(client, forwarded.client)?)?;
+    request.insert_header(X_FORWARDED_HOST, forwarded.host)?;
+    request.insert_header(X_FORWARDED_PORT, forwarded.port.to_string())?;
+    request.insert_header(X_FORWARDED_PROTO, if forwarded.https { "https" } else { "http" })?;
+    if let Some((common_name, serial)) = forwarded.administrator {
+        request.insert_header(X_CLIENT_CERT_CN, common_name)?;
+        request.insert_header(X_CLIENT_CERT_SERIAL, serial)?;
+    }
+    if close {
+        request.insert_header(header::CONNECTION, "close")?;
+    }
+    Ok(request)
+}
+
+/// Method, target and version. The backends know no HEAD: it is asked for as GET, and the body dropped.
+fn bare(client: &RequestHeader) -> Result<RequestHeader> {
+    let method = if client.method == Method::HEAD { &Method::GET } else { &client.method };
+    let mut request = RequestHeader::build(method.clone(), client.raw_path(), Some(8))?;
+    request.set_version(Version::HTTP_11);
+    Ok(request)
+}
+
+fn passes(name: &HeaderName, all: &http::HeaderMap) -> bool {
+    let ends_here = matches!(
+        *name,
+        // Set anew.
+        header::HOST | header::CONTENT_LENGTH
+        // One hop's business (RFC 9110 section 7.6.1).
+        | header::CONNECTION | header::TE | header::TRAILER | header::TRANSFER_ENCODING
+        | header::UPGRADE | header::PROXY_AUTHENTICATE | header::PROXY_AUTHORIZATION
+        // Answered here: bodies are read in full before a backend hears of them.
+        | header::EXPECT
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings");
+    // Names that only the gate may use. Those with an underscore go too: what stands behind a backend may not
+    // tell `_` from `-` (RFC 3875 section 4.1.18).
+    let ours = {
+        let name = name.as_str();
+        name == "forwarded"
+            || name.starts_with("x-forwarded")
+            || name.starts_with("x-client-cert")
+            || name.contains('_')
+    };
+    !ends_here && !ours && !is_nominated(name, all)
+}
+
+/// Whether `Connection` names this field as one hop's business.
+fn is_nominated(name: &HeaderName, all: &http::HeaderMap) -> bool {
+    all.get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
+/// The client's own list with its address at the end. A list that is not one is dropped.
+fn forwarded_for(client: &RequestHeader, address: IpAddr) -> Result<HeaderValue> {
+    let mut list = String::new();
+    for value in client.headers.get_all(X_FORWARDED_FOR) {
+        if let Ok(value) = value.to_str()
+            && value.len() <= 1024
+            && value.split(',').all(|part| part.trim().parse::<IpAddr>().is_ok())
+        {
+            list.push_str(value);
+            list.push_str(", ");
+        }
+    }
+    list.push_str(&address.to_string());
+    HeaderValue::try_from(list)
+        .map_err(|error| pingora::Error::because(pingora::ErrorType::InternalError, "X-Forwarded-For", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(headers: &[(&str, &str)]) -> RequestHeader {
+        let mut request = RequestHeader::build("HEAD", b"/a%2Fb?c", None).unwrap();
+        for (name, value) in headers {
+            request.append_header(name.to_string(), value.to_string()).unwrap();
+        }
+        request
+    }
+
+    fn forwarded() -> Forwarded<'static> {
+        Forwarded {
+            client: "203.0.113.77".parse().unwrap(),
+            https: true,
+            host: "ci.example.org",
+            port: 443,
+            administrator: None,
+        }
+    }
+
+    fn ci(headers: &[(&str, &str)]) -> RequestHeader {
+        to_ci(&client(headers), &forwarded(), false).unwrap()
+    }
+
+    fn value<'a>(request: &'a RequestHeader, name: &str) -> Option<&'a str> {
+        request.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn publish_hears_the_target_and_the_host_and_nothing_else() {
+        let request = to_publish(&client(&[("Cookie", "a"), ("Range", "nonsense")]), "h", true).unwrap();
+        assert_eq!((request.method.as_str(), request.raw_path()), ("GET", &b"/a%2Fb?c"[..]));
+        let names: Vec<_> = request.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["host", "connection"]);
+    }
+
+    #[test]
+    fn only_the_gate_says_who_a_client_is() {
+        let request = ci(&[
+            ("X-Client-Cert-CN", "root"),
+            ("x-client-cert-serial", "1"),
+            ("X_Client_Cert_CN", "root"),
+            ("X-Forwarded-Proto", "gopher"),
+            ("Forwarded", "for=1.2.3.4"),
+            ("X-Forwarded-For", "198.51.100.1"),
+        ]);
+        assert_eq!(value(&request, "x-client-cert-cn"), None);
+        assert_eq!(value(&request, "x-client-cert-serial"), None);
+        assert_eq!(value(&request, "x_client_cert_cn"), None);
+        assert_eq!(value(&request, "forwarded"), None);
+        assert_eq!(value(&request, "x-forwarded-proto"), Some("https"));
+        assert_eq!(value(&request, "x-forwarded-for"), Some("198.51.100.1, 203.0.113.77"));
+    }
+
+    #[test]
+    fn a_forwarded_list_that_is_no_list_of_addresses_is_dropped() {
+        let request = ci(&[("X-Forwarded-For", "unknown, <script>")]);
+        assert_eq!(value(&request, "x-forwarded-for"), Some("203.0.113.77"));
+    }
+
+    #[test]
+    fn what_concerns_one_hop_ends_here() {
+        let request = ci(&[
+            ("Connection", "close, X-Secret"),
+            ("X-Secret", "1"),
+            ("TE", "trailers"),
+            ("Upgrade", "websocket"),
+            ("Keep-Alive", "timeout=5"),
+            ("X-Other", "2"),
+        ]);
+        assert_eq!(value(&request, "connection"), None);
+        assert_eq!(value(&request, "x-secret"), None);
+        assert_eq!(value(&request, "te"), None);
+        assert_eq!(value(&request, "upgrade"), None);
+        assert_eq!(value(&request, "x-other"), Some("2"));
+    }
+}

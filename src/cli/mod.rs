@@ -1,0 +1,90 @@
+//! The command line: what can be typed, and which part of the library does it.
+
+mod check;
+mod demo;
+mod reload;
+mod run;
+mod status;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The front door of a GNU Guix build farm.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// The configuration file; also how commands find a running gate.
+    #[arg(long, value_name = "FILE", global = true, default_value = "/etc/farmgate/farmgate.toml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve, in the foreground. The program's own log goes to stderr.
+    Run,
+    /// Validate everything `run` would load, and print the resulting route table.
+    Check(check::Arguments),
+    /// Serve a made-up farm on loopback, with nothing to configure.
+    Demo(demo::Arguments),
+    /// Have the running gate read its configuration again.
+    Reload,
+    /// Show what the running gate is doing.
+    Status(status::Arguments),
+}
+
+/// Runs the command.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    let config = cli.global.config;
+    match cli.command {
+        Command::Run => run::run(&config),
+        Command::Check(arguments) => check::run(&config, &arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Reload => reload::run(&config),
+        Command::Status(arguments) => status::run(&config, &arguments),
+    }
+}
+
+/// How a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// What was asked for could not be done: exit status 1.
+    Failed(String),
+    /// The command line or the configuration is wrong: exit status 2.
+    Wrong(String),
+}
+
+impl Failure {
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Wrong(_) => 2,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(text) | Self::Wrong(text) => f.write_str(text.trim_end()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<crate::config::ConfigError> for Failure {
+    fn from(error: crate::config::ConfigError) -> Self {
+        Self::Wrong(error.to_string())
+    }
+}

@@ -1,0 +1,19 @@
+//! `farmgate reload`
+
+use std::path::Path;
+
+use super::Failure;
+use crate::config;
+use crate::control::{self, Request};
+
+pub(super) fn run(config: &Path) -> Result<(), Failure> {
+    let reply = control::call(&config::load(config)?.config.paths.control, Request::Reload)
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    for note in reply.notes() {
+        println!("{note}");
+    }
+    match reply.error() {
+        None => Ok(()),
+        Some(error) => Err(Failure::Failed(error.to_owned())),
+    }
+}

@@ -1,0 +1,59 @@
+//! Talking to a running gate: a socket that only its owner can open, one JSON line each way.
+
+mod client;
+mod socket;
+mod status;
+
+pub use client::{CallError, call};
+pub use socket::{Handler, serve};
+pub use status::{CertificateStatus, LastReload, Listening, SiteStatus, Status};
+
+use serde::{Deserialize, Serialize};
+
+/// What can be asked of a running gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "command")]
+pub enum Request {
+    /// Read the configuration again.
+    Reload,
+    /// Tell how things are.
+    Status,
+}
+
+/// What a gate answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reply {
+    /// It was done; what the operator should know.
+    Done(Vec<String>),
+    /// It was not done, and why. Everything is as it was.
+    Failed(String),
+    /// How things are.
+    Status(Box<Status>),
+}
+
+impl Reply {
+    /// What the operator should know.
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Self::Done(notes) => notes,
+            _ => &[],
+        }
+    }
+
+    /// Why it was not done.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// How things are.
+    pub fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The answering side of the control socket.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::{Reply, Request};
+
+/// Requests are a few words.
+const LONGEST: u64 = 4096;
+/// For a request to arrive.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Carries out what is asked.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request. May take its time: it is called where blocking is allowed.
+    fn handle(&self, request: Request) -> Reply;
+}
+
+/// Listens at `path`, for the owner only, and answers until dropped.
+pub fn serve(path: &Path, handler: Arc<dyn Handler>) -> io::Result<()> {
+    let listener = bind(path)?;
+    tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let handler = handler.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = answer(stream, handler).await {
+                            warn!("control socket: {error}");
+                        }
+                    });
+                }
+                Err(error) => {
+                    warn!("control socket: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    // What a gate left behind that was killed. One that is alive keeps its name: ours would be bound in vain.
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another gate answers there"));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Bound under a name of its own and moved when its mode is right: at no moment can others open it.
+    let fresh = path.with_extension(format!("{}.new", std::process::id()));
+    let _ = std::fs::remove_file(&fresh);
+    let listener = UnixListener::bind(&fresh)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&fresh, path)?;
+    Ok(listener)
+}
+
+async fn answer(stream: UnixStream, handler: Arc<dyn Handler>) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    timeout(PATIENCE, BufReader::new(read.take(LONGEST)).read_line(&mut line)).await??;
+    let reply = match serde_json::from_str::<Request>(&line) {
+        Ok(request) => tokio::task::spawn_blocking(move || handler.handle(request))
+            .await
+            .unwrap_or_else(|error| Reply::Failed(error.to_string())),
+        Err(error) => Reply::Failed(format!("not a request: {error}")),
+    };
+    let mut answer = serde_json::to_vec(&reply)?;
+    answer.push(b'\n');
+    write.write_all(&answer).await
+}

@@ -1,0 +1,129 @@
+//! The files that the gate is run on.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    net::{Ipv6Addr, TcpListener},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+};
+
+use super::{Farm, certificates::Certificates};
+
+/// Certificates, keys and configuration; keys are for the owner's eyes only.
+pub fn write(farm: &Farm, certificates: &Certificates, http_port: u16, https_port: u16) -> io::Result<()> {
+    let public = |name: &str, text: &str| File::create(farm.folder.join(name))?.write_all(text.as_bytes());
+    let secret = |name: &str, text: &str| {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(farm.folder.join(name))?.write_all(text.as_bytes())
+    };
+
+    public("ca.crt", &certificates.ca)?;
+    public("server.crt", &certificates.server.certificate)?;
+    secret("server.key", &certificates.server.key)?;
+    public("admin.crt", &certificates.admin.certificate)?;
+    secret("admin.key", &certificates.admin.key)?;
+    public("farmgate.toml", &config(farm, http_port, https_port)?)?;
+    for name in ["state", "cache"] {
+        DirBuilder::new().recursive(true).mode(0o700).create(farm.folder.join(name))?;
+    }
+    Ok(())
+}
+
+fn config(farm: &Farm, http_port: u16, https_port: u16) -> io::Result<String> {
+    let path = |name: &str| quote(&farm.folder.join(name));
+    Ok(format!(
+        r#"# Written by `farmgate demo`. A real farm needs little more than the [[site]].
+
+[listen]
+http  = {http}
+https = {https}
+
+[paths]
+state   = {state}
+cache   = {cache}
+control = {control}
+pid     = {pid}
+
+[[site]]
+names       = ["localhost"]
+publish     = "http://{publish}"
+ci          = "http://{ci}"
+certificate = {{ chain = {chain}, key = {key} }}
+
+[admin]
+client_ca = {client_ca}
+
+[access_log]
+http  = {http_log}
+https = {https_log}
+"#,
+        http = listen(http_port),
+        https = listen(https_port),
+        state = path("state")?,
+        cache = path("cache")?,
+        control = path("control.sock")?,
+        pid = path("pid")?,
+        publish = farm.publish,
+        ci = farm.ci,
+        chain = path("server.crt")?,
+        key = path("server.key")?,
+        client_ca = path("ca.crt")?,
+        http_log = path("http.access.log")?,
+        https_log = path("https.access.log")?,
+    ))
+}
+
+/// Loopback only. Both families where there are two, as browsers try `[::1]` first for `localhost`;
+/// with port 0 they could not share a number, so then there is one.
+fn listen(port: u16) -> String {
+    let has_ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    if port != 0 && has_ipv6 {
+        format!(r#"["127.0.0.1:{port}", "[::1]:{port}"]"#)
+    } else {
+        format!(r#"["127.0.0.1:{port}"]"#)
+    }
+}
+
+/// As a TOML string. JSON's escapes are among TOML's.
+fn quote(path: &Path) -> io::Result<String> {
+    let Some(text) = path.to_str() else {
+        let reason = format!("{} is not UTF-8, and TOML must be: choose another TMPDIR", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    };
+    Ok(serde_json::Value::from(text).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_configuration_is_toml_that_names_files_which_are_there() {
+        let folder = tempfile::Builder::new().prefix("far\"m \\").tempdir().unwrap();
+        let farm = super::super::start(folder.path(), 8080, 0).await.unwrap();
+
+        let text = fs::read_to_string(&farm.config).unwrap();
+        let config: toml::Table = text.parse().unwrap();
+        let certificate = &config["site"][0]["certificate"];
+        for file in [&certificate["chain"], &certificate["key"], &config["admin"]["client_ca"]] {
+            assert!(Path::new(file.as_str().unwrap()).is_file(), "{file:?}");
+        }
+        assert_eq!(config["listen"]["http"][0].as_str(), Some("127.0.0.1:8080"));
+        assert_eq!(config["listen"]["https"].as_array().unwrap().len(), 1);
+        assert_eq!(config["site"][0]["ci"].as_str(), Some(&*format!("http://{}", farm.ci)));
+    }
+
+    #[tokio::test]
+    async fn keys_are_for_the_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let farm = super::super::start(folder.path(), 0, 0).await.unwrap();
+
+        for key in [farm.admin_key, farm.folder.join("server.key")] {
+            assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+}

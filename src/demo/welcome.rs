@@ -1,0 +1,105 @@
+//! What `farmgate demo` says when it is up.
+
+use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path};
+
+use super::Farm;
+
+impl Farm {
+    /// The text for the screen: where everything is, and lines to copy into a second terminal.
+    ///
+    /// The addresses are those that the gate really listens on; only their ports are shown, with
+    /// the name `localhost`, which the server's certificate is for.
+    pub fn welcome(&self, http: SocketAddr, https: SocketAddr) -> String {
+        let port = http.port();
+        let http = format!("http://localhost:{port}");
+        let https = format!("https://localhost:{}", https.port());
+        format!(
+            r"
+  A made-up farm is up, with a real gate in front of it.
+
+    pages      {http}/
+               {https}/
+    backends   {publish}  in the place of guix publish
+               {ci}  in the place of Cuirass
+    files      {folder}
+               farmgate.toml, certificates, access logs; gone when the demo ends
+
+  Lines to try in another terminal:
+
+    cd {quoted}
+
+  A substitute: what the cache is, what it has, and the thing itself
+    curl {http}/nix-cache-info
+    curl {http}/{hash}.narinfo
+    curl -s {http}/nar/gzip/{base} \
+      | gunzip | sha256sum
+      # {sha256}
+      # is what the signed narinfo says, in another alphabet
+
+  A thousand lookups before the first answer is read, on one connection, as Guix does it
+    bash ./thousand-lookups {port}
+
+  The pages, over TLS and HTTP/2
+    curl --cacert ca.crt {https}/
+
+  The admin pages: closed without a certificate, open with one
+    curl --cacert ca.crt {https}/admin
+    curl --cacert ca.crt --cert admin.crt --key admin.key {https}/admin
+    curl --cacert ca.crt --cert admin.crt --key admin.key \
+      {https}/admin/build/1/restart
+
+  Ctrl-C ends it.
+",
+            publish = self.publish,
+            ci = self.ci,
+            folder = self.folder.display(),
+            quoted = shell_word(&self.folder),
+            hash = self.item.hash_part,
+            base = self.item.base,
+            sha256 = self.item.nar_sha256,
+        )
+    }
+
+    /// The script that the text above speaks of: curl has given up pipelining, and Guix has not.
+    pub(super) fn write_lookup_script(&self) -> io::Result<()> {
+        let path = self.folder.join("thousand-lookups");
+        let script = include_str!("assets/thousand-lookups").replace("@HASH@", &self.item.hash_part);
+        fs::write(&path, script)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+    }
+}
+
+/// As one word for a POSIX shell; quoted only where that is needed.
+fn shell_word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte)) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_text_fits_a_terminal_and_speaks_of_files_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let farm = super::super::start(folder.path(), 0, 0).await.unwrap();
+        let text = farm.welcome(([127, 0, 0, 1], 18080).into(), ([127, 0, 0, 1], 18443).into());
+
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+        for file in ["ca.crt", "admin.crt", "admin.key", "thousand-lookups", "farmgate.toml"] {
+            assert!(text.contains(file) && farm.folder.join(file).is_file(), "{file}");
+        }
+        assert!(text.contains("https://localhost:18443/admin\n"));
+    }
+
+    #[test]
+    fn a_folder_with_odd_letters_is_one_word() {
+        assert_eq!(shell_word(Path::new("/tmp/a-b.c")), "/tmp/a-b.c");
+        assert_eq!(shell_word(Path::new("/tmp/it's a")), r"'/tmp/it'\''s a'");
+    }
+}

@@ -1,0 +1,21 @@
+//! farmgate stands in front of a GNU Guix build farm: TLS, routing, the gate to the admin pages, and a log that
+//! holds nobody's address.
+//!
+//! The program is a thin layer over this library, so that tests, benches and fuzzers use what users use.
+//! [`server::run`] is where to begin reading; [`route`] and [`admin`] are where the promises are kept.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod admin;
+pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod demo;
+pub mod listen;
+pub mod log;
+pub mod proxy;
+pub mod route;
+pub mod server;
+pub mod tls;

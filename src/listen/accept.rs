@@ -1,0 +1,137 @@
+//! The accept loop of one worker on one socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::apps::ServerApp;
+use pingora::server::ShutdownWatch;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use super::caps::{Caps, Permit};
+use super::connection::{Connection, ConnectionInfo, Refusals, TlsInfo, Transport};
+
+/// How long to pause when the process has no file descriptors left.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+
+/// What is spoken on a socket.
+#[derive(Clone)]
+pub enum Protocol {
+    /// HTTP in the clear.
+    Http,
+    /// HTTP within TLS.
+    Https(Arc<ServerConfig>),
+}
+
+/// The limits on connections in force when one is accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections per client: an IPv4 address or an IPv6 /64.
+    pub per_client: usize,
+    /// For a TLS handshake, and for a whole request head.
+    pub header_timeout: Duration,
+}
+
+/// Accepts connections and hands them to the HTTP engine.
+pub struct Acceptor<A> {
+    /// The HTTP engine of this worker.
+    pub app: Arc<A>,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Who is connected.
+    pub caps: Arc<Caps>,
+    /// The limits in force; asked for at each connection, so that a reload counts from the next one on.
+    pub limits: Arc<dyn Fn() -> Limits + Send + Sync>,
+    /// Answers to requests that do not parse.
+    pub refusals: Arc<dyn Refusals>,
+}
+
+impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
+    /// Accepts until `shutdown` turns true, then takes what the kernel had already accepted for us, and ends.
+    pub async fn run(self, socket: std::net::TcpListener, mut shutdown: ShutdownWatch) -> io::Result<()> {
+        let socket = TcpListener::from_std(socket)?;
+        let acceptor = Arc::new(self);
+        loop {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                _ = shutdown.wait_for(|down| *down) => break,
+            };
+            match accepted {
+                Ok((tcp, peer)) => acceptor.clone().admit(tcp, peer, &shutdown),
+                Err(error) if is_connections_own(&error) => debug!("accept: {error}"),
+                Err(error) => {
+                    warn!("cannot accept connections: {error}; trying again");
+                    tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+                }
+            }
+        }
+        // Connections the kernel completed before the socket closes would otherwise be reset.
+        let socket = socket.into_std()?;
+        while let Ok((tcp, peer)) = socket.accept() {
+            tcp.set_nonblocking(true)?;
+            acceptor.clone().admit(TcpStream::from_std(tcp)?, peer, &shutdown);
+        }
+        Ok(())
+    }
+
+    fn admit(self: Arc<Self>, tcp: TcpStream, peer: SocketAddr, shutdown: &ShutdownWatch) {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let limits = (self.limits)();
+        let Some(permit) = self.caps.admit(peer.ip(), limits.connections, limits.per_client) else {
+            return;
+        };
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            // What goes wrong before there is a request is the client's, and there are many such clients.
+            match self.establish(tcp, peer, permit, limits).await {
+                Ok(connection) => {
+                    self.app.process_new(Box::new(connection), &shutdown).await;
+                }
+                Err(error) => debug!("connection not established: {error}"),
+            }
+        });
+    }
+
+    async fn establish(
+        &self,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        permit: Permit,
+        limits: Limits,
+    ) -> io::Result<Connection> {
+        tcp.set_nodelay(true)?;
+        let local = tcp.local_addr()?;
+        let (transport, tls) = match &self.protocol {
+            Protocol::Http => (Transport::Plain(tcp), None),
+            Protocol::Https(config) => {
+                let handshake = TlsAcceptor::from(config.clone()).accept(tcp);
+                let stream = timeout(limits.header_timeout, handshake).await??;
+                let session = stream.get_ref().1;
+                let info = TlsInfo {
+                    server_name: session.server_name().map(str::to_ascii_lowercase),
+                    client_chain: session
+                        .peer_certificates()
+                        .map(|chain| chain.iter().map(|cert| cert.clone().into_owned()).collect())
+                        .unwrap_or_default(),
+                    http2: session.alpn_protocol() == Some(b"h2"),
+                };
+                (Transport::Tls(Box::new(stream)), Some(info))
+            }
+        };
+        let info = ConnectionInfo::new(peer, local, tls);
+        Connection::new(transport, info, permit, limits.header_timeout, self.refusals.clone())
+    }
+}
+
+/// Errors that concern the one connection that was to be accepted (accept(2), "Error handling").
+fn is_connections_own(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock)
+}

@@ -1,0 +1,73 @@
+//! Responses that the gate makes itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header;
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::error_page::Problem;
+
+/// Sends `body` with `status`.
+pub async fn send(session: &mut Session, status: u16, content_type: &str, body: Bytes) -> Result<()> {
+    let mut response = ResponseHeader::build(status, Some(4))?;
+    response.insert_header(header::CONTENT_TYPE, content_type)?;
+    response.insert_header(header::CONTENT_LENGTH, body.len())?;
+    if status == 405 {
+        response.insert_header(header::ALLOW, "GET, HEAD")?;
+    }
+    send_whole(session, response, body).await
+}
+
+/// Sends the page for `problem`, and gives the id it is known by.
+pub async fn send_problem(session: &mut Session, problem: &Problem) -> Result<String> {
+    let id = new_id();
+    let html = wants_html(session);
+    let content_type = if html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
+    let page = problem.page(&id, html);
+    send(session, problem.status(), content_type, page.into()).await?;
+    Ok(id)
+}
+
+/// Sends the client to the same target at `https://host`.
+pub async fn send_redirect(session: &mut Session, host: &str, target: &[u8]) -> Result<()> {
+    let mut location = format!("https://{host}").into_bytes();
+    location.extend_from_slice(target);
+    let mut response = ResponseHeader::build(308, Some(3))?;
+    response.insert_header(header::LOCATION, location.as_slice())?;
+    response.insert_header(header::CONTENT_LENGTH, 0)?;
+    send_whole(session, response, Bytes::new()).await
+}
+
+async fn send_whole(session: &mut Session, response: ResponseHeader, body: Bytes) -> Result<()> {
+    let no_body = body.is_empty() || session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(response), no_body).await?;
+    if !no_body {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+fn wants_html(session: &Session) -> bool {
+    session
+        .req_header()
+        .headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .any(|accept| accept.as_bytes().windows(9).any(|part| part == b"text/html"))
+}
+
+/// An id for one error: unlike any other of this process, and unlikely to be another's.
+pub fn new_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let count = NEXT.fetch_add(1, Ordering::Relaxed);
+    let process = *START.get_or_init(|| {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(std::process::id()) as u32
+    });
+    format!("{process:08x}{count:06x}")
+}
+
+static START: std::sync::OnceLock<u32> = std::sync::OnceLock::new();

@@ -1,0 +1,54 @@
+//! What the phases of one request tell each other.
+
+use std::sync::Arc;
+
+use pingora::proxy::Session;
+
+use super::generation::{Generation, Live, Site};
+use super::plan::Upstream;
+use crate::admin::Administrator;
+use crate::listen::{ConnectionInfo, info_of};
+
+/// The state of one request.
+pub struct Context {
+    /// The configuration this request began with.
+    pub generation: Arc<Generation>,
+    /// The site it is for.
+    pub site: usize,
+    /// Where it goes, once that is decided.
+    pub upstream: Option<Upstream>,
+    /// The administrator that was let in.
+    pub administrator: Option<Administrator>,
+    /// The id of the error page, if one was sent.
+    pub error_id: Option<String>,
+    /// Connections that were tried in vain.
+    pub attempts: usize,
+}
+
+impl Context {
+    pub(super) fn new(live: &Live) -> Self {
+        Self {
+            generation: live.load_full(),
+            site: 0,
+            upstream: None,
+            administrator: None,
+            error_id: None,
+            attempts: 0,
+        }
+    }
+
+    /// The site the request is for.
+    pub fn site(&self) -> &Site {
+        self.generation.site(self.site)
+    }
+}
+
+/// The facts of the connection a request came on.
+pub fn connection(session: &Session) -> &ConnectionInfo {
+    session
+        .digest()
+        .and_then(|digest| digest.proxy_digest.as_deref())
+        .map(info_of)
+        // Every stream is a `Connection`, and says so in its digest, over HTTP/1 and HTTP/2 alike.
+        .expect("requests come on our own connections")
+}

@@ -1,0 +1,113 @@
+//! Everything a request needs to know, whole: either all of the old configuration or all of the new.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::admin::Gate;
+use crate::backend::Peers;
+use crate::config::{self, Config};
+use crate::log::AccessLog;
+use crate::route::{self, AdminPrefix, BadAdminPrefix, BadTarget, Door};
+
+/// Where Cuirass has its admin pages.
+const CUIRASS_ADMIN: &str = "/admin";
+
+/// The generation in force. A request takes it once and keeps it.
+pub type Live = ArcSwap<Generation>;
+
+/// A configuration, made ready for requests.
+#[derive(Debug)]
+pub struct Generation {
+    /// The configuration it was made from.
+    pub config: Arc<Config>,
+    /// Where the admin pages begin. Cuirass knows its own prefix only, and is sent targets as they came: that
+    /// one is guarded whatever the configuration says.
+    guarded: Vec<AdminPrefix>,
+    /// Who is let in there.
+    pub gate: Arc<Gate>,
+    /// The two access logs.
+    pub logs: Logs,
+    /// In the configuration's order, and never empty.
+    sites: Vec<Site>,
+    by_name: HashMap<String, usize>,
+}
+
+/// One site, with its backends.
+#[derive(Debug)]
+pub struct Site {
+    /// As configured.
+    pub settings: config::Site,
+    /// `guix publish`, where the site has one.
+    pub publish: Option<Peers>,
+    /// Cuirass, where the site has one.
+    pub ci: Option<Peers>,
+}
+
+/// The access logs of both ports.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    /// Of plain HTTP.
+    pub http: Arc<AccessLog>,
+    /// Of HTTPS.
+    pub https: Arc<AccessLog>,
+}
+
+impl Generation {
+    /// Makes `config` ready. Fails only on an admin prefix that the router cannot guard.
+    pub fn new(config: Arc<Config>, gate: Arc<Gate>, logs: Logs) -> Result<Self, BadAdminPrefix> {
+        let mut guarded = vec![AdminPrefix::parse(&config.admin.prefix)?];
+        let cuirass = AdminPrefix::parse(CUIRASS_ADMIN)?;
+        if !guarded.contains(&cuirass) {
+            guarded.push(cuirass);
+        }
+        let sites: Vec<Site> = config
+            .sites
+            .iter()
+            .map(|site| Site {
+                settings: site.clone(),
+                publish: site.publish.as_ref().map(|backend| Peers::new(backend, &config.timeouts)),
+                ci: site.ci.as_ref().map(|backend| Peers::new(backend, &config.timeouts)),
+            })
+            .collect();
+        let by_name = sites
+            .iter()
+            .enumerate()
+            .flat_map(|(at, site)| site.settings.names.iter().map(move |name| (name.clone(), at)))
+            .collect();
+        Ok(Self { config, guarded, gate, logs, sites, by_name })
+    }
+
+    /// The same generation with another gate.
+    pub fn with_gate(&self, gate: Arc<Gate>) -> Result<Self, BadAdminPrefix> {
+        Self::new(self.config.clone(), gate, self.logs.clone())
+    }
+
+    /// The door that `target` leads to.
+    pub fn door(&self, target: &[u8]) -> Result<Door, BadTarget> {
+        let mut door = Door::Other;
+        for prefix in &self.guarded {
+            door = route::decide(target, prefix)?.door;
+            if door == Door::Admin {
+                break;
+            }
+        }
+        Ok(door)
+    }
+
+    /// The site that has `name`: lower-case, without port and trailing dot.
+    pub fn site_named(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The site at `index`, as `site_named` gave it; 0 is the one for hosts that no site names.
+    pub fn site(&self, index: usize) -> &Site {
+        &self.sites[index]
+    }
+
+    /// All sites, in the configuration's order.
+    pub fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+}

@@ -1,0 +1,19 @@
+//! The gate as the HTTP engine drives it: pingora's phases, each a short one, with the work in the modules
+//! beside this.
+
+mod answer;
+mod buffered;
+mod context;
+mod cross_site;
+mod error_page;
+mod generation;
+mod host;
+mod local;
+mod phases;
+mod plan;
+mod refusals;
+
+pub use context::Context;
+pub use generation::{Generation, Live, Logs, Site};
+pub use phases::Gatekeeper;
+pub use refusals::ParserRefusals;

@@ -1,0 +1,353 @@
+//! pingora's phases.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use http::{Method, Version, header};
+use pingora::connectors::TransportConnector;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use tracing::warn;
+
+use super::context::{Context, connection};
+use super::error_page::Problem;
+use super::generation::Live;
+use super::plan::{self, Plan, Upstream, Which};
+use super::{answer, buffered, local};
+use crate::backend::{self, Forwarded, Use};
+use crate::log::Entry;
+use crate::route;
+
+/// A head larger than this gets 431. nginx takes 32 KiB; the engine would take 1 MiB.
+const LARGEST_HEAD: usize = 64 * 1024;
+/// How often a request is sent again that its backend dropped without a word.
+const TRIES: usize = 3;
+
+/// The gate: what pingora calls at each phase of a request. One per worker thread.
+pub struct Gatekeeper {
+    live: Arc<Live>,
+    connector: TransportConnector,
+}
+
+impl Gatekeeper {
+    /// A gate that follows `live`.
+    pub fn new(live: Arc<Live>) -> Self {
+        Self { live, connector: TransportConnector::new(None) }
+    }
+
+    async fn refuse(&self, session: &mut Session, ctx: &mut Context, problem: &Problem) -> Result<()> {
+        ctx.error_id = Some(answer::send_problem(session, problem).await?);
+        Ok(())
+    }
+
+    async fn serve_well_known(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        let segments: Option<Vec<Vec<u8>>> =
+            route::well_known_segments(plan::target_of(session.req_header()))
+                .ok()
+                .map(|segments| segments.into_iter().map(|segment| segment.into_owned()).collect());
+        let is_read = matches!(session.req_header().method, Method::GET | Method::HEAD);
+        let found = match (&ctx.site().settings.webroot, segments) {
+            (Some(webroot), Some(segments)) if is_read => local::read_well_known(webroot, segments).await,
+            _ => None,
+        };
+        match found {
+            Some(content) => answer::send(session, 200, "text/plain; charset=utf-8", content).await,
+            None => self.refuse(session, ctx, &Problem::NotFound).await,
+        }
+    }
+
+    /// Reads a body in full, then sends it on; bodies never wait for a backend that is already listening.
+    async fn forward_body(&self, session: &mut Session, ctx: &mut Context, upstream: Upstream) -> Result<()> {
+        let limit = ctx.generation.config.limits.body;
+        let Some(body) = buffered::read_body(session, limit).await? else {
+            return self.refuse(session, ctx, &Problem::BodyTooLarge).await;
+        };
+        let request = upstream_request(session, ctx, upstream)?;
+        let peer = peer_of(ctx, upstream)?;
+        buffered::exchange(session, &self.connector, &peer, request, body).await
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gatekeeper {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new(&self.live)
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {
+        // The default adds a compression module. Narinfos must keep their Content-Length.
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        connection(session).request_begins();
+        let timeouts = &ctx.generation.config.timeouts;
+        // The engine turns keep-alive off when the client or a shutdown wants it so. Otherwise it would wait
+        // for ever.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
+        }
+        session.set_pipelining_enabled(true);
+        session.set_write_timeout(Some(timeouts.nar.max(timeouts.send)));
+        session.set_read_timeout(Some(timeouts.read));
+        // Nobody behind the gate speaks anything but HTTP/1.1. Without the field, the engine cannot take what
+        // follows for another protocol; ignoring it is a server's right (RFC 9110 section 7.8).
+        session.req_header_mut().remove_header(&header::UPGRADE);
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        if head_size(session) > LARGEST_HEAD {
+            self.refuse(session, ctx, &Problem::HeadTooLarge).await?;
+            return Ok(true);
+        }
+        let (site, plan) = plan::plan(&ctx.generation, connection(session), session.req_header());
+        ctx.site = site;
+        match plan {
+            Plan::Forward(upstream) => ctx.upstream = Some(upstream),
+            Plan::Admin(upstream, administrator) => {
+                ctx.upstream = Some(upstream);
+                ctx.administrator = Some(administrator);
+            }
+            Plan::Robots => {
+                answer::send(session, 200, "text/plain; charset=utf-8", local::ROBOTS.into()).await?;
+            }
+            Plan::WellKnown => self.serve_well_known(session, ctx).await?,
+            Plan::Redirect(host) => {
+                let target = plan::target_of(session.req_header()).to_vec();
+                answer::send_redirect(session, &host, &path_and_query(&target)).await?;
+            }
+            Plan::Refuse(problem) => self.refuse(session, ctx, &problem).await?,
+        }
+        match ctx.upstream {
+            None => Ok(true),
+            Some(upstream) if !session.is_body_empty() => {
+                self.forward_body(session, ctx, upstream).await?;
+                Ok(true)
+            }
+            Some(_) => Ok(false),
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        let upstream = ctx.upstream.ok_or_else(|| Error::new(ErrorType::InternalError))?;
+        Ok(Box::new(peer_of(ctx, upstream)?))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream_request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let upstream = ctx.upstream.ok_or_else(|| Error::new(ErrorType::InternalError))?;
+        *upstream_request = self::upstream_request(session, ctx, upstream)?;
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _ctx: &mut Context,
+    ) -> Result<()> {
+        adapt_response(session, response);
+        Ok(())
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("backend port {}", peer_port(peer)));
+        ctx.attempts += 1;
+        // A pooled connection may have been closed while the request was on its way, and a backend that is
+        // restarted drops what it was doing. Both are saved by asking again, where asking twice is harmless.
+        let dropped = matches!(
+            error.etype(),
+            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
+        ) && *error.esource() == ErrorSource::Upstream;
+        let repeatable = ctx.upstream.is_some_and(|upstream| upstream.repeatable);
+        let retry =
+            repeatable && dropped && session.response_written().is_none() && (reused || ctx.attempts < TRIES);
+        error.set_retry(retry);
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        let problem = problem_of(error);
+        let Some(problem) = problem.filter(|_| session.response_written().is_none()) else {
+            // The client is gone, or has half an answer: cutting the connection is the only way left to tell.
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        let sent = answer::send_problem(session, &problem).await;
+        let id = sent.as_ref().map_or("-", String::as_str);
+        if problem.status() >= 500 {
+            let site = ctx.site().settings.names.first().map_or("-", String::as_str);
+            warn!("{site}: {} {} (id {id}): {}", problem.status(), problem.title(), reason(error));
+        }
+        // A batch of lookups should not end because one of them failed.
+        let can_reuse_downstream = sent.is_ok() && session.is_body_done();
+        ctx.error_id = sent.ok();
+        FailToProxy { error_code: problem.status(), can_reuse_downstream }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        let connection = connection(session);
+        connection.request_ends();
+        let logs = &ctx.generation.logs;
+        let request = session.req_header();
+        let field = |name| request.headers.get(name).map(http::HeaderValue::as_bytes);
+        let user = ctx.administrator.as_ref().map(|admin| admin.header_safe_common_name());
+        let entry = Entry {
+            client: connection.peer.ip(),
+            id: ctx.error_id.as_deref(),
+            user: user.as_deref(),
+            time: SystemTime::now(),
+            method: request.method.as_str(),
+            target: plan::target_of(request),
+            version: version_name(request.version),
+            status: session.response_written().map_or(499, |response| response.status.as_u16()),
+            bytes: session.body_bytes_sent(),
+            referer: field(header::REFERER),
+            user_agent: field(header::USER_AGENT),
+        };
+        if connection.tls.is_some() { &logs.https } else { &logs.http }.record(&entry);
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
+        // The engine would quote the request. We say what we have to say in `fail_to_proxy`.
+        true
+    }
+
+    fn request_summary(&self, _session: &Session, _ctx: &Context) -> String {
+        String::new()
+    }
+}
+
+fn peer_of(ctx: &Context, upstream: Upstream) -> Result<HttpPeer> {
+    let site = ctx.site();
+    let peers = match upstream.backend {
+        Which::Publish => site.publish.as_ref(),
+        Which::Ci => site.ci.as_ref(),
+    };
+    // `plan` chose a backend that the site has.
+    let peers = peers.ok_or_else(|| Error::new(ErrorType::InternalError))?;
+    Ok(peers.peer(upstream.usage).clone())
+}
+
+fn upstream_request(session: &Session, ctx: &Context, upstream: Upstream) -> Result<RequestHeader> {
+    let request = session.req_header();
+    let close = upstream.usage != Use::Pooled;
+    let site_name = ctx.site().settings.names.first().map_or("localhost", String::as_str);
+    match upstream.backend {
+        Which::Publish => backend::to_publish(request, site_name, close),
+        Which::Ci => {
+            let connection = connection(session);
+            let host = plan::host_of(request, plan::target_of(request))
+                .and_then(|host| std::str::from_utf8(host).ok())
+                .unwrap_or(site_name);
+            let administrator = ctx
+                .administrator
+                .as_ref()
+                .map(|admin| (admin.header_safe_common_name(), admin.serial.as_str()));
+            let forwarded = Forwarded {
+                client: connection.peer.ip(),
+                https: connection.tls.is_some(),
+                host,
+                port: connection.local.port(),
+                administrator: administrator.as_ref().map(|(name, serial)| (name.as_ref(), *serial)),
+            };
+            backend::to_ci(request, &forwarded, close)
+        }
+    }
+}
+
+/// What every response from a backend goes through on its way out.
+pub(super) fn adapt_response(session: &Session, response: &mut ResponseHeader) {
+    // One hop's business (RFC 9110 section 7.6.1); the engine sets `Connection` anew.
+    for name in ["keep-alive", "proxy-connection", "upgrade"] {
+        response.remove_header(name);
+    }
+    // HTTP/1.0 knows no chunks; there the end of the connection is the end of the body (RFC 9112 section 6.3).
+    if session.req_header().version < Version::HTTP_11 {
+        response.remove_header(&header::TRANSFER_ENCODING);
+    }
+}
+
+/// What to tell the client about `error`; none when the client itself is the one that failed.
+fn problem_of(error: &Error) -> Option<Problem> {
+    match (error.etype(), error.esource()) {
+        (ErrorType::HTTPStatus(status), _) => Some(Problem::from_status(*status)),
+        (
+            ErrorType::ConnectionClosed | ErrorType::WriteError | ErrorType::WriteTimedout,
+            ErrorSource::Downstream,
+        ) => None,
+        (ErrorType::ReadError, ErrorSource::Downstream) => None,
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => Some(Problem::RequestTimeout),
+        (_, ErrorSource::Downstream) => Some(Problem::BadRequest),
+        (ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout, _) => {
+            Some(Problem::GatewayTimeout)
+        }
+        (_, ErrorSource::Upstream) => Some(Problem::BadGateway),
+        _ => Some(Problem::Internal),
+    }
+}
+
+/// The error in words that quote nothing a client sent.
+fn reason(error: &Error) -> String {
+    let mut reason = error.etype().as_str().to_owned();
+    if let Some(context) = &error.context {
+        reason.push_str(": ");
+        reason.push_str(context.as_str());
+    }
+    if let Some(cause) = &error.cause {
+        reason.push_str(": ");
+        reason.push_str(&cause.to_string());
+    }
+    reason
+}
+
+fn head_size(session: &Session) -> usize {
+    match session.as_http1() {
+        Some(http1) => http1.get_headers_raw_bytes().len(),
+        // In HTTP/2 the limit is part of the settings (RFC 9113 section 6.5.2).
+        None => 0,
+    }
+}
+
+/// The part of a target that goes behind `https://host`.
+fn path_and_query(target: &[u8]) -> Vec<u8> {
+    match route::Target::parse(target) {
+        Ok(parsed) => {
+            let mut rest = if parsed.path.is_empty() { b"/".to_vec() } else { parsed.path.to_vec() };
+            if let Some(query) = parsed.query {
+                rest.push(b'?');
+                rest.extend_from_slice(query);
+            }
+            rest
+        }
+        Err(_) => b"/".to_vec(),
+    }
+}
+
+fn peer_port(peer: &HttpPeer) -> u16 {
+    peer._address.as_inet().map_or(0, std::net::SocketAddr::port)
+}
+
+fn version_name(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_09 => "HTTP/0.9",
+        _ => "HTTP/1.1",
+    }
+}

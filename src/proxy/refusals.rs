@@ -1,0 +1,52 @@
+//! Answers to what the engine's parser refused: the same page as for every other error, and a line in the log.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::answer::new_id;
+use super::error_page::Problem;
+use super::generation::Live;
+use crate::listen::{ConnectionInfo, Refusals};
+use crate::log::Entry;
+
+/// Dresses and logs the parser's refusals.
+pub struct ParserRefusals {
+    live: Arc<Live>,
+}
+
+impl ParserRefusals {
+    /// Logs to the logs in force in `live`.
+    pub fn new(live: Arc<Live>) -> Self {
+        Self { live }
+    }
+}
+
+impl Refusals for ParserRefusals {
+    fn response(&self, status: u16, connection: &ConnectionInfo) -> Vec<u8> {
+        let problem = Problem::from_status(status);
+        let (id, status, title) = (new_id(), problem.status(), problem.title());
+        let page = problem.page(&id, false);
+        let generation = self.live.load();
+        let log = if connection.tls.is_some() { &generation.logs.https } else { &generation.logs.http };
+        log.record(&Entry {
+            client: connection.peer.ip(),
+            id: Some(&id),
+            user: None,
+            time: SystemTime::now(),
+            // What could not be parsed is not quoted: it may be anything, an address included.
+            method: "-",
+            target: b"-",
+            version: "-",
+            status,
+            bytes: page.len(),
+            referer: None,
+            user_agent: None,
+        });
+        format!(
+            "HTTP/1.1 {status} {title}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n{page}",
+            page.len()
+        )
+        .into_bytes()
+    }
+}

@@ -1,0 +1,219 @@
+//! What `farmgate check` finds out: everything `run` would load, without serving.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::certificates::{OnFailure, Wardrobe};
+use crate::admin::Gate;
+use crate::config::{
+    Backend, Certificate, Config, Diagnostics, Host, LogFormat, LogRoute, LogTarget, PlainHttp, Site,
+};
+use crate::route::AdminPrefix;
+
+/// The findings.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// What keeps the gate from doing what the configuration says.
+    pub errors: Vec<String>,
+    /// What is probably not meant, or has no effect.
+    pub warnings: Vec<String>,
+    /// The routes of each site, in the configuration's order.
+    pub sites: Vec<SiteRoutes>,
+}
+
+/// A site's route table.
+#[derive(Debug, Serialize)]
+pub struct SiteRoutes {
+    /// Its names.
+    pub names: Vec<String>,
+    /// What it serves on plain HTTP.
+    pub plain_http: &'static str,
+    /// What it shows to clients.
+    pub certificate: String,
+    /// First match wins.
+    pub routes: Vec<Row>,
+}
+
+/// A row of the route table.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// The path, as design and README write it.
+    pub path: String,
+    /// Who answers.
+    pub answered_by: String,
+    /// What is special about it.
+    pub note: &'static str,
+}
+
+/// Looks at everything `config` names. `given` is what the file wrote.
+pub fn inspect(config: &Config, given: &BTreeSet<String>) -> Report {
+    let mut errors = Vec::new();
+    let mut warnings = without_effect(given, config);
+    listening(config, &mut errors);
+    folders(config, &mut errors);
+    let (_, problems) = Wardrobe::default().load(config, OnFailure::Refuse);
+    errors.extend(problems);
+    admin(config, &mut errors, &mut warnings);
+    for site in &config.sites {
+        backends(site, &mut warnings);
+        if site.plain_http == PlainHttp::Redirect && site.publish.is_some() {
+            warnings.push(format!(
+                "{}: plain_http = \"redirect\" hides the substitutes from clients that use http://: \
+                 a Guix client takes a redirected narinfo for an absent one",
+                site.names.join(" ")
+            ));
+        }
+    }
+    let sites = config.sites.iter().map(|site| routes(config, site)).collect();
+    Report { errors, warnings, sites }
+}
+
+/// What the file asks for that this version does not do.
+pub fn without_effect(given: &BTreeSet<String>, config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (section, what) in [
+        ("cache", "nothing is cached yet; every request goes to its backend"),
+        ("acme", "certificates are not ordered yet"),
+        ("metrics", "metrics are not offered yet"),
+        ("access_log.rotate", "logs are not rotated yet; logrotate with copytruncate does it"),
+    ] {
+        if given.contains(section) {
+            notes.push(format!("[{section}] has no effect in this version: {what}"));
+        }
+    }
+    if config.access_log.format == LogFormat::Json {
+        notes.push("access_log.format = \"json\" has no effect in this version: the log is combined".into());
+    }
+    for site in config.sites.iter().filter(|site| site.certificate == Certificate::Acme) {
+        notes.push(format!(
+            "{}: certificate = \"acme\" serves a self-signed certificate in this version; name the files of \
+             another ACME client, and its webroot, to have a real one",
+            site.names.join(" ")
+        ));
+    }
+    notes
+}
+
+/// Each of `diagnostics` on one line, for a log.
+pub fn in_short(diagnostics: &Diagnostics) -> impl Iterator<Item = String> + '_ {
+    diagnostics.iter().map(|one| {
+        let help = one.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{}:{}: {}{help}", diagnostics.origin().display(), one.line, one.message)
+    })
+}
+
+fn listening(config: &Config, errors: &mut Vec<String>) {
+    for &address in config.listen.http.iter().chain(&config.listen.https) {
+        // Another port of the same address tells whether the machine has it, also while the gate is running.
+        if let Err(error) = TcpListener::bind(SocketAddr::new(address.ip(), 0)) {
+            errors.push(format!("listen: {address} cannot be bound: {error}"));
+        }
+    }
+}
+
+fn folders(config: &Config, errors: &mut Vec<String>) {
+    let parent = |path: &Path| path.parent().map(Path::to_owned);
+    let mut folders: Vec<(&str, PathBuf)> = vec![("paths.state", config.paths.state.clone())];
+    folders.extend(parent(&config.paths.control).map(|folder| ("paths.control", folder)));
+    folders.extend(parent(&config.paths.pid).map(|folder| ("paths.pid", folder)));
+    for (key, target) in
+        [("access_log.http", &config.access_log.http), ("access_log.https", &config.access_log.https)]
+    {
+        if let LogTarget::File(path) = target {
+            folders.extend(parent(path).map(|folder| (key, folder)));
+        }
+    }
+    for (key, folder) in folders {
+        if let Err(error) = writable(&folder) {
+            errors.push(format!("{key}: {} is not writable: {error}", folder.display()));
+        }
+    }
+}
+
+/// Whether files can be made in `folder`, or in the nearest one above it that exists.
+fn writable(folder: &Path) -> std::io::Result<()> {
+    let existing = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let probe = existing.join(format!(".farmgate-check-{}", std::process::id()));
+    std::fs::File::create_new(&probe)?;
+    std::fs::remove_file(&probe)
+}
+
+fn admin(config: &Config, errors: &mut Vec<String>, warnings: &mut Vec<String>) {
+    let prefix = &config.admin.prefix;
+    if let Err(error) = AdminPrefix::parse(prefix) {
+        errors.push(format!("admin.prefix: {error}"));
+    }
+    if prefix != "/admin" {
+        warnings.push(format!(
+            "admin.prefix = \"{prefix}\": Cuirass's own admin pages are below /admin, which stays guarded as well"
+        ));
+    }
+    let gate = Gate::load(&config.admin.client_ca, &config.admin.crl);
+    if let Some(closed) = gate.closed_because() {
+        warnings.push(format!("{prefix} is closed: {closed}"));
+    }
+    warnings.extend(gate.warnings().iter().cloned());
+}
+
+fn backends(site: &Site, warnings: &mut Vec<String>) {
+    for (key, backend) in [("publish", &site.publish), ("ci", &site.ci)] {
+        if let Some(Backend { host: Host::Name(name), port }) = backend
+            && let Err(error) = (name.as_str(), *port).to_socket_addrs()
+        {
+            warnings.push(format!("{}: {key}: {name} has no address: {error}", site.names.join(" ")));
+        }
+    }
+}
+
+fn routes(config: &Config, site: &Site) -> SiteRoutes {
+    let at = |name: &str, backend: &Option<Backend>| {
+        backend.as_ref().map(|backend| format!("{name} (http://{backend})"))
+    };
+    let nobody = || "nobody (404)".to_owned();
+    let publish = at("publish", &site.publish);
+    let ci = at("ci", &site.ci);
+    let substitutes = publish.clone().unwrap_or_else(nobody);
+    let pages = ci.clone().or_else(|| publish.clone()).unwrap_or_else(nobody);
+    let logs = match site.log_route {
+        LogRoute::Ci => ci.clone().unwrap_or_else(nobody),
+        LogRoute::Publish => substitutes.clone(),
+    };
+    let webroot =
+        site.webroot.as_ref().map_or_else(nobody, |folder| format!("files of {}", folder.display()));
+    let row = |path: &str, answered_by: &str, note| Row {
+        path: path.into(),
+        answered_by: answered_by.into(),
+        note,
+    };
+    let guarded = format!("{}…", config.admin.prefix);
+    let routes = vec![
+        row(&guarded, &ci.unwrap_or_else(nobody), "only with a valid client certificate, over HTTPS"),
+        row("/.well-known/…", &webroot, "on both ports, never redirected"),
+        row("/robots.txt", "built in", "crawlers may index / only"),
+        row("/nix-cache-info", &substitutes, ""),
+        row("/HASH.narinfo", &substitutes, ""),
+        row("/nar/… /file/…", &substitutes, ""),
+        row("/signing-key.pub", &substitutes, ""),
+        row("/log/…", &logs, ""),
+        row("/static/…", &pages, ""),
+        row("/download/…", &pages, ""),
+        row("everything else", &pages, ""),
+    ];
+    SiteRoutes {
+        names: site.names.clone(),
+        plain_http: match site.plain_http {
+            PlainHttp::Serve => "everything but the admin pages",
+            PlainHttp::Substitutes => "substitutes; the rest is redirected to HTTPS",
+            PlainHttp::Redirect => "nothing; everything is redirected to HTTPS",
+        },
+        certificate: match &site.certificate {
+            Certificate::Files { chain, .. } => chain.display().to_string(),
+            Certificate::SelfSigned => "self-signed".into(),
+            Certificate::Acme => "self-signed, in place of acme".into(),
+        },
+        routes,
+    }
+}

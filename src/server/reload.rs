@@ -1,0 +1,52 @@
+//! Reading the configuration again.
+
+use std::sync::Arc;
+
+use super::certificates::{OnFailure, for_tls};
+use super::inspect;
+use super::run::open_logs;
+use super::supervise::{State, Supervisor, load_gate, watched_files};
+use crate::config;
+use crate::proxy::{Generation, Logs};
+
+/// Puts the configuration on disk in force: all of it, or none. Gives what the operator should know, or why not.
+pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<String>, String> {
+    let old = supervisor.live.load_full();
+    let loaded = config::load(&old.config.origin).map_err(|error| error.to_string())?;
+    let mut config = loaded.config;
+    let mut notes = inspect::without_effect(&loaded.given, &config);
+    notes.extend(inspect::in_short(&loaded.warnings));
+    for (section, changed) in
+        [("listen", config.listen != old.config.listen), ("paths", config.paths != old.config.paths)]
+    {
+        if changed {
+            notes.push(format!("[{section}] has changed; that takes effect at the next start"));
+        }
+    }
+    config.listen = old.config.listen.clone();
+    config.paths = old.config.paths.clone();
+
+    // Everything that can fail comes before the first thing that takes effect.
+    let (shown, problems) = state.wardrobe.load(&config, OnFailure::Refuse);
+    let shown = shown.ok_or_else(|| problems.join("\n"))?;
+    let certificates = for_tls(&shown).ok_or("no site is configured")?;
+    let logs = if config.access_log == old.config.access_log { old.logs.clone() } else { new_logs(&config)? };
+    let gate = load_gate(&config);
+    if let Some(closed) = gate.closed_because() {
+        notes.push(format!("{} is closed: {closed}", config.admin.prefix));
+    }
+    let files = watched_files(&config);
+    let generation =
+        Generation::new(Arc::new(config), gate, logs).map_err(|error| format!("admin.prefix: {error}"))?;
+
+    supervisor.store.replace(certificates);
+    supervisor.live.store(Arc::new(generation));
+    state.shown = shown;
+    state.watch.set(files);
+    Ok(notes)
+}
+
+fn new_logs(config: &config::Config) -> Result<Logs, String> {
+    let (logs, problems) = open_logs(&config.access_log);
+    if problems.is_empty() { Ok(logs) } else { Err(problems.join("\n")) }
+}

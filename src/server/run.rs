@@ -1,0 +1,287 @@
+//! From a loaded configuration to a gate that serves, and to its end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::certificates::{OnFailure, Wardrobe, for_tls};
+use super::inspect;
+use super::supervise::{State, Supervisor, load_gate, watched_files};
+use super::watch::Watch;
+use super::workers::{self, Shared, Sockets};
+use crate::config::{self, Config, LogTarget};
+use crate::control::{self, Listening};
+use crate::listen::{self, Bound, Caps};
+use crate::log::{AccessLog, Anonymiser};
+use crate::proxy::{Generation, Live, Logs};
+use crate::tls::{self, CertificateStore};
+
+/// How long requests in flight may take to finish when the gate is told to stop.
+const GRACE: Duration = Duration::from_secs(30);
+/// How often changed files are looked for.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the access logs are brought to disk.
+const FLUSH: Duration = Duration::from_millis(200);
+
+/// What a caller wants to hear of.
+#[derive(Default)]
+pub struct Hooks {
+    /// Called once when everything is served, with the addresses.
+    pub ready: Option<Box<dyn FnOnce(&Listening) + Send>>,
+}
+
+/// Why the gate could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address could not be bound: usually another server has it, or the process may not use the port.
+    #[error("cannot listen on {address}: {source}; is another server running there?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The configuration is valid, and asks for what is not allowed.
+    #[error("{0}")]
+    Refused(String),
+    /// TLS could not be set up.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The system refused something that every program needs.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+/// Serves until told to stop by SIGTERM or SIGINT.
+pub fn run(loaded: config::Loaded, hooks: Hooks) -> Result<(), RunError> {
+    // The engine would install another one. Fails only when one is there already, which is then the same.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    for warning in inspect::in_short(&loaded.warnings) {
+        warn!("{warning}");
+    }
+    for note in inspect::without_effect(&loaded.given, &loaded.config) {
+        warn!("{note}");
+    }
+    let gate = Prepared::new(loaded.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(gate.serve(hooks))
+}
+
+/// Everything that can fail at the start has not failed.
+struct Prepared {
+    config: Arc<Config>,
+    supervisor: Arc<Supervisor>,
+    shared: Arc<Shared>,
+    workers: Vec<Sockets>,
+}
+
+impl Prepared {
+    fn new(config: Config) -> Result<Self, RunError> {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let (listening, workers) = bind_all(&config, cores)?;
+        prepare_folders(&config);
+        let mut wardrobe = Wardrobe::default();
+        let (shown, problems) = wardrobe.load(&config, OnFailure::Keep);
+        if let Some(refused) = problems.iter().find(|problem| problem.contains("published with farmgate")) {
+            return Err(RunError::Refused(refused.clone()));
+        }
+        for problem in problems {
+            error!("{problem}; a self-signed certificate stands in");
+        }
+        let shown = shown.ok_or_else(|| RunError::Refused("no certificate could be made".into()))?;
+        let certificates =
+            for_tls(&shown).ok_or_else(|| RunError::Refused("no site is configured".into()))?;
+        let store = Arc::new(CertificateStore::new(certificates));
+        let tls = tls::server_config(store.clone())?;
+        let (logs, problems) = open_logs(&config.access_log);
+        for problem in problems {
+            error!("{problem}; requests are served without it");
+        }
+        let config = Arc::new(config);
+        let generation = Generation::new(config.clone(), load_gate(&config), logs)
+            .map_err(|error| RunError::Refused(format!("admin.prefix: {error}")))?;
+        let live: Arc<Live> = Arc::new(ArcSwap::from_pointee(generation));
+        let caps = Arc::new(Caps::default());
+        let mut watch = Watch::default();
+        watch.set(watched_files(&config));
+        let supervisor = Arc::new(Supervisor {
+            live: live.clone(),
+            store,
+            caps: caps.clone(),
+            listening,
+            started: Instant::now(),
+            state: Mutex::new(State { wardrobe, shown, watch, last_reload: None }),
+        });
+        let shared = Arc::new(Shared { live, tls, caps });
+        Ok(Self { config, supervisor, shared, workers })
+    }
+
+    async fn serve(self, hooks: Hooks) -> Result<(), RunError> {
+        let Self { config, supervisor, shared, workers } = self;
+        // Before anything is served, so that no signal finds its default, which is to kill.
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let (shutdown, shutting_down) = watch::channel(false);
+        let (end, ended) = watch::channel(false);
+        let mut threads = Vec::new();
+        for (number, sockets) in workers.into_iter().enumerate() {
+            threads.push(workers::start(
+                number,
+                shared.clone(),
+                sockets,
+                shutting_down.clone(),
+                ended.clone(),
+            )?);
+        }
+        if let Err(error) = control::serve(&config.paths.control, supervisor.clone()) {
+            error!("no control socket at {}: {error}", config.paths.control.display());
+        }
+        let pid_file = PidFile::write(&config.paths.pid);
+        for (protocol, addresses) in
+            [("http", &supervisor.listening.http), ("https", &supervisor.listening.https)]
+        {
+            for address in addresses {
+                info!("listening {protocol} {address}");
+            }
+        }
+        if let Some(ready) = hooks.ready {
+            ready(&supervisor.listening);
+        }
+        info!("ready");
+
+        let mut look = tokio::time::interval(LOOK);
+        let mut flush = tokio::time::interval(FLUSH);
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => { in_background(&supervisor, |s| { s.reload(); }); }
+                _ = look.tick() => in_background(&supervisor, Supervisor::take_up_changed_files),
+                _ = flush.tick() => flush_logs(&supervisor.live),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        info!("stopping: no new connections, {} to finish", supervisor.caps.open());
+        // The receivers are there as long as their threads are; one that is gone needs no telling.
+        let _ = shutdown.send(true);
+        drain(&supervisor.caps).await;
+        let _ = end.send(true);
+        for thread in threads {
+            let _ = thread.join();
+        }
+        let generation = supervisor.live.load_full();
+        generation.logs.http.close();
+        generation.logs.https.close();
+        let _ = std::fs::remove_file(&config.paths.control);
+        drop(pid_file);
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// Waits for the last connection, as long as grace allows, or less when told a second time.
+async fn drain(caps: &Caps) {
+    let deadline = tokio::time::Instant::now() + GRACE;
+    while caps.open() > 0 {
+        if tokio::time::Instant::now() >= deadline {
+            warn!("{} connections did not finish in {GRACE:?} and are cut", caps.open());
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn bind_all(config: &Config, workers: usize) -> Result<(Listening, Vec<Sockets>), RunError> {
+    let mut sockets: Vec<Sockets> = (0..workers).map(|_| Sockets::default()).collect();
+    let mut listening = Listening::default();
+    let bind = |address: SocketAddr| -> Result<Bound, RunError> {
+        listen::bind(address, workers).map_err(|source| RunError::Listen { address, source })
+    };
+    for &address in &config.listen.http {
+        let bound = bind(address)?;
+        listening.http.push(bound.address);
+        sockets.iter_mut().zip(bound.sockets).for_each(|(worker, socket)| worker.http.push(socket));
+    }
+    for &address in &config.listen.https {
+        let bound = bind(address)?;
+        listening.https.push(bound.address);
+        sockets.iter_mut().zip(bound.sockets).for_each(|(worker, socket)| worker.https.push(socket));
+    }
+    Ok((listening, sockets))
+}
+
+/// Makes the state folder, for the owner only. A folder that cannot be made is no reason not to serve.
+fn prepare_folders(config: &Config) {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.paths.state);
+    if let Err(error) = made {
+        error!("{}: cannot be made: {error}", config.paths.state.display());
+    }
+}
+
+/// Opens both logs; one that cannot be opened is off, and the reason told.
+pub(super) fn open_logs(settings: &config::AccessLog) -> (Logs, Vec<String>) {
+    let anonymiser = Anonymiser::new(settings.ipv4_mask, settings.ipv6_mask);
+    let mut problems = Vec::new();
+    let mut open = |target: &LogTarget| {
+        AccessLog::open(target, anonymiser).unwrap_or_else(|error| {
+            problems.push(format!("access log {}: {error}", name_of(target)));
+            AccessLog::off(anonymiser)
+        })
+    };
+    let http = Arc::new(open(&settings.http));
+    // One file for both is one log.
+    let https = if settings.http == settings.https { http.clone() } else { Arc::new(open(&settings.https)) };
+    (Logs { http, https }, problems)
+}
+
+fn name_of(target: &LogTarget) -> String {
+    match target {
+        LogTarget::File(path) => path.display().to_string(),
+        LogTarget::Stdout => "on stdout".into(),
+        LogTarget::Off => "off".into(),
+    }
+}
+
+fn flush_logs(live: &Live) {
+    let generation = live.load();
+    generation.logs.http.flush();
+    generation.logs.https.flush();
+}
+
+/// Reading and checking files takes a moment, in which signals should still be heard.
+fn in_background(supervisor: &Arc<Supervisor>, work: impl FnOnce(&Supervisor) + Send + 'static) {
+    let supervisor = supervisor.clone();
+    tokio::task::spawn_blocking(move || work(&supervisor));
+}
+
+/// The file with our process id, for deploy hooks that send SIGHUP. Removed when dropped.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: &Path) -> Option<Self> {
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        match made.and_then(|()| std::fs::write(path, format!("{}\n", std::process::id()))) {
+            Ok(()) => Some(Self(path.to_owned())),
+            Err(error) => {
+                error!("{}: cannot be written: {error}", path.display());
+                None
+            }
+        }
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

@@ -1,0 +1,124 @@
+//! Worker threads: one per core, each a small server of its own.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use pingora::apps::{HttpServerApp, HttpServerOptions};
+use pingora::protocols::http::v2::server::H2Options;
+use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
+use pingora::server::configuration::ServerConf;
+use rustls::ServerConfig;
+use tokio::sync::watch;
+use tracing::error;
+
+use crate::listen::{Acceptor, Caps, Limits, Protocol, Refusals};
+use crate::proxy::{Gatekeeper, Live, ParserRefusals};
+
+/// Idle connections to the backends that a worker keeps. With HTTP/2 a client may ask for 100 things at once,
+/// and a pool that is smaller than what is in flight opens a connection for every further one.
+const POOL: usize = 512;
+/// A connection that has carried this many requests is closed in good order, and its memory given back.
+const REQUESTS_PER_CONNECTION: u32 = 100_000;
+/// A stream's share of what may be on its way to us; request bodies are small (RFC 9113 section 6.9.2).
+const HTTP2_WINDOW: u32 = 64 * 1024;
+/// What may wait to be sent to one slow HTTP/2 stream.
+const HTTP2_SEND_BUFFER: usize = 256 * 1024;
+
+/// What all workers share.
+pub(super) struct Shared {
+    pub live: Arc<Live>,
+    pub tls: Arc<ServerConfig>,
+    pub caps: Arc<Caps>,
+}
+
+/// The sockets of one worker.
+#[derive(Default)]
+pub(super) struct Sockets {
+    pub http: Vec<TcpListener>,
+    pub https: Vec<TcpListener>,
+}
+
+/// Starts a worker. It stops accepting when `shutdown` turns true, and ends when `end` does.
+pub(super) fn start(
+    number: usize,
+    shared: Arc<Shared>,
+    sockets: Sockets,
+    shutdown: ShutdownWatch,
+    end: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return error!("worker {number} cannot start: {error}"),
+        };
+        runtime.block_on(work(shared, sockets, shutdown, end));
+    })
+}
+
+async fn work(
+    shared: Arc<Shared>,
+    sockets: Sockets,
+    mut shutdown: ShutdownWatch,
+    mut end: watch::Receiver<bool>,
+) {
+    let app = Arc::new(engine(&shared.live));
+    let limits: Arc<dyn Fn() -> Limits + Send + Sync> = {
+        let live = shared.live.clone();
+        Arc::new(move || {
+            let limits = &live.load().config.limits;
+            Limits {
+                connections: limits.connections,
+                per_client: limits.connections_per_client,
+                header_timeout: limits.header_timeout,
+            }
+        })
+    };
+    let refusals: Arc<dyn Refusals> = Arc::new(ParserRefusals::new(shared.live.clone()));
+    let plain = sockets.http.into_iter().map(|socket| (socket, Protocol::Http));
+    let tls = sockets.https.into_iter().map(|socket| (socket, Protocol::Https(shared.tls.clone())));
+    for (socket, protocol) in plain.chain(tls) {
+        let acceptor = Acceptor {
+            app: app.clone(),
+            protocol,
+            caps: shared.caps.clone(),
+            limits: limits.clone(),
+            refusals: refusals.clone(),
+        };
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            if let Err(error) = acceptor.run(socket, shutdown).await {
+                error!("a socket is no longer served: {error}");
+            }
+        });
+    }
+    // A closed channel means that the main thread is gone; either way it is time.
+    let _ = shutdown.wait_for(|down| *down).await;
+    // Idle connections are closed; busy ones finish what they have.
+    app.http_cleanup().await;
+    let _ = end.wait_for(|end| *end).await;
+}
+
+fn engine(live: &Arc<Live>) -> HttpProxy<Gatekeeper> {
+    let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: POOL, ..ServerConf::default() };
+    let mut proxy = HttpProxy::new(Gatekeeper::new(live.clone()), Arc::new(conf));
+    proxy.handle_init_modules();
+    let mut options = HttpServerOptions::default();
+    options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
+    options.h2_idle_timeout = Some(live.load().config.timeouts.idle);
+    proxy.server_options = Some(options);
+    proxy.h2_options = Some(http2_options());
+    proxy
+}
+
+fn http2_options() -> H2Options {
+    let mut options = H2Options::default();
+    options
+        .max_header_list_size(64 * 1024)
+        .max_concurrent_streams(100)
+        .initial_window_size(HTTP2_WINDOW)
+        .max_send_buffer_size(HTTP2_SEND_BUFFER);
+    options
+}

@@ -1,0 +1,13 @@
+//! TLS: the server configuration, the certificates, and how new ones replace old ones.
+
+pub mod client_auth;
+pub mod dev_keys;
+mod files;
+mod resolver;
+mod self_signed;
+mod server_config;
+
+pub use files::{Pair, PairError, load_pair};
+pub use resolver::{CertificateStore, Certificates};
+pub use self_signed::self_signed;
+pub use server_config::server_config;
