@@ -56,14 +56,10 @@ impl<'a> IntoIterator for &'a Diagnostics {
 impl std::error::Error for Diagnostics {}
 
 impl fmt::Display for Diagnostics {
+    /// One below the other with a blank line between, and no newline at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, item) in self.items.iter().enumerate() {
-            if index > 0 {
-                writeln!(f)?;
-            }
-            item.render(&self.origin, f)?;
-        }
-        Ok(())
+        let rendered: Vec<_> = self.items.iter().map(|item| item.render(&self.origin)).collect();
+        f.write_str(&rendered.join("\n\n"))
     }
 }
 
@@ -76,7 +72,8 @@ pub struct Diagnostic {
     pub line: usize,
     /// In characters, counted from 1.
     pub column: usize,
-    /// Dotted name of the table or key it is about, such as `cache.static.max_size`; none where the file is not TOML.
+    /// Dotted name of the table or key it is about, such as `cache.static.max_size`; none where the file is
+    /// not TOML.
     pub key: Option<String>,
     /// What is wrong, and what was expected.
     pub message: String,
@@ -94,18 +91,20 @@ impl Diagnostic {
     /// The form rustc made well known: message, place, line, caret, help.
     ///
     /// Every character counts as one column wide; under East Asian text the caret stands too far left.
-    fn render(&self, origin: &Path, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn render(&self, origin: &Path) -> String {
         let Self { severity, line, column, message, .. } = self;
-        let gutter = " ".repeat(line.to_string().len());
-        writeln!(f, "{severity}: {message}")?;
-        writeln!(f, "{gutter}--> {}:{line}:{column}", origin.display())?;
-        writeln!(f, "{gutter} |")?;
-        writeln!(f, "{}", format!("{line} | {}", printable(&self.excerpt)).trim_end())?;
-        writeln!(f, "{gutter} | {}{}", " ".repeat(column - 1), "^".repeat(self.width))?;
+        let margin = " ".repeat(line.to_string().len());
+        let mut lines = vec![
+            format!("{severity}: {message}"),
+            format!("{margin}--> {}:{line}:{column}", origin.display()),
+            format!("{margin} |"),
+            format!("{line} | {}", printable(&self.excerpt)).trim_end().to_owned(),
+            format!("{margin} | {}{}", " ".repeat(column - 1), "^".repeat(self.width)),
+        ];
         if let Some(hint) = &self.hint {
-            writeln!(f, "{gutter} = help: {hint}")?;
+            lines.push(format!("{margin} = help: {hint}"));
         }
-        Ok(())
+        lines.join("\n")
     }
 }
 
@@ -186,7 +185,8 @@ pub(super) struct Source<'d> {
 }
 
 impl<'d> Source<'d> {
-    /// Takes any span, also one beyond the end or inside a character: what a parser says is shown, not trusted.
+    /// Takes any span, also one beyond the end or inside a character: what a parser says is shown, not
+    /// trusted.
     fn place(&self, span: Range<usize>) -> Place<'d> {
         let start = self.boundary(span.start);
         let line_start = self.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
@@ -227,8 +227,8 @@ struct Place<'d> {
     width: usize,
 }
 
-/// `text` with every control character replaced one for one, so that carets stay below what they mean and a file
-/// from elsewhere cannot talk to the terminal.
+/// `text` with every control character replaced one for one, so that carets stay below what they mean and a
+/// file from elsewhere cannot talk to the terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {

@@ -1,18 +1,22 @@
 //! The configuration file: TOML, strict, every problem of it reported in one go.
 //!
-//! [`load`] reads `/etc/farmgate/farmgate.toml` or whatever file it is told into a [`Config`], whose types cannot hold a
-//! wrong value: nothing that comes later has to check, or to ask where a value came from. What the file leaves out has the
-//! default of the design page.
+//! [`load`] reads `/etc/farmgate/farmgate.toml` or whatever file it is told into a [`Config`], whose types
+//! cannot hold a wrong value: nothing that comes later has to check, or to ask where a value came from. What
+//! the file leaves out has the default of the design page.
 //!
-//! The way of a file: TOML text → `wire` (a tree that knows the place of each value) → `read` (each table, with
-//! `values` and `units` for single values) → `settings`. What is wrong becomes a [`Diagnostic`]; `unknown` finds the keys
-//! that nobody asked for. Adding a key means a field in `settings` and a line in `read`.
+//! The way of a file: TOML text → `wire` (a tree that knows the place of each value) → `read`, `listen` and
+//! `sites` (each table, with `values` and `units` for single values) → `settings`. What is wrong becomes a
+//! [`Diagnostic`]; `unknown` finds the keys that nobody asked for. Adding a key means a field in `settings`
+//! and a line in `read`.
 //!
-//! Nothing here looks at the files and addresses that are named: whether they exist is for those who open them.
+//! Nothing here looks at the files and addresses that are named: whether they exist is for those who open
+//! them.
 
 mod diagnostics;
+mod listen;
 mod read;
 mod settings;
+mod sites;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -39,8 +43,8 @@ pub struct Loaded {
     pub config: Config,
     /// What in it is probably not meant.
     pub warnings: Diagnostics,
-    /// Dotted names of the tables and keys that the file wrote, such as `cache` and `cache.static.max_size`. Keys of every
-    /// site are below `site`.
+    /// Dotted names of the tables and keys that the file wrote, such as `cache` and `cache.static.max_size`.
+    /// Keys of every site are below `site`.
     pub given: BTreeSet<String>,
 }
 
@@ -79,8 +83,8 @@ impl fmt::Display for ConfigError {
 /// Where the file cannot be read, or anything in it is wrong; then with everything that is.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let bytes = fs::read(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
-    // Relative names in the file must mean the same after the process has changed its folder. Where the current folder is
-    // gone there is nothing to make absolute with, and the name stays as it was.
+    // Relative names in the file must mean the same after the process has changed its folder. Where the
+    // current folder is gone there is nothing to make absolute with, and the name stays as it was.
     let origin = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     match std::str::from_utf8(&bytes) {
         Ok(text) => parse(text, &origin),
@@ -89,12 +93,13 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
     .map_err(ConfigError::Invalid)
 }
 
-/// Reads a configuration from `text`, as if it stood in the file `origin`. Relative file names in it are relative to the
-/// folder of `origin`.
+/// Reads a configuration from `text`, as if it stood in the file `origin`. Relative file names in it are
+/// relative to the folder of `origin`.
 ///
 /// # Errors
 ///
-/// Where anything in it is wrong; then with everything that is. A text that is not TOML has one error, the first.
+/// Where anything in it is wrong; then with everything that is. A text that is not TOML has one error, the
+/// first.
 pub fn parse(text: &str, origin: &Path) -> Result<Loaded, Diagnostics> {
     // Editors on Windows put a mark in front that is no part of the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

@@ -1,7 +1,6 @@
-//! From the one to the other: every table of the file, its keys, their defaults, and what must hold between them.
+//! From the one to the other: every table of the file, its keys, their defaults, and what must hold between
+//! them.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +9,8 @@ use toml::Spanned;
 use super::diagnostics::Complaint;
 use super::settings::*;
 use super::values::*;
-use super::wire::Reader;
+use super::wire::{Reader, bare};
+use super::{listen, sites};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = KIB << 10;
@@ -20,11 +20,9 @@ const GIB: u64 = MIB << 10;
 pub(super) fn config(file: &mut Reader<'_, '_>, origin: &Path) -> Config {
     let folder = origin.parent().unwrap_or(Path::new(""));
 
-    let mut addresses = Addresses::default();
-    let listen = file.table("listen", |table| listen(table, &mut addresses));
-    let metrics = file.table("metrics", |table| metrics(table, &mut addresses));
+    let (listen, metrics) = listen::listen_and_metrics(file);
     let paths = file.table("paths", |table| paths(table, folder));
-    let sites = sites(file, folder);
+    let sites = sites::sites(file, folder);
     let orders = sites.iter().any(|site| site.certificate == Certificate::Acme);
     Config {
         origin: origin.to_owned(),
@@ -39,68 +37,6 @@ pub(super) fn config(file: &mut Reader<'_, '_>, origin: &Path) -> Config {
         sites,
         metrics,
     }
-}
-
-/// Who listens where: the key and line of each address so far.
-#[derive(Default)]
-struct Addresses(BTreeMap<SocketAddr, (&'static str, usize)>);
-
-impl Addresses {
-    fn claim(
-        &mut self,
-        table: &mut Reader<'_, '_>,
-        key: &'static str,
-        name: &'static str,
-        address: &Spanned<SocketAddr>,
-    ) {
-        if address.get_ref().port() == 0 {
-            return; // the system chooses another one each time
-        }
-        let line = table.findings.source.line(address.span().start);
-        if let Some((taken, line)) = self.0.insert(*address.get_ref(), (name, line)) {
-            let message = format!("{} is listened on already, by {taken} in line {line}", address.get_ref());
-            table.error(address.span(), key, Complaint::new(message).hint("leave it in one of them"));
-        }
-    }
-}
-
-fn listen(table: &mut Reader<'_, '_>, addresses: &mut Addresses) -> Listen {
-    let mut read = |key, name, port| match table.list(key, listen_address) {
-        Some(list) => {
-            for address in list.get_ref() {
-                addresses.claim(table, key, name, address);
-            }
-            bare(list)
-        }
-        None => everywhere(port),
-    };
-    let http = read("http", "listen.http", 80);
-    let https = read("https", "listen.https", 443);
-    if http.is_empty() && https.is_empty() {
-        table.missing(
-            "https",
-            Complaint::new("there is nothing to listen on").hint("give http or https an address"),
-        );
-    }
-    Listen { http, https }
-}
-
-/// Every address of this machine, of both families.
-fn everywhere(port: u16) -> Vec<SocketAddr> {
-    vec![([0u8; 4], port).into(), ([0u8; 16], port).into()]
-}
-
-fn metrics(table: &mut Reader<'_, '_>, addresses: &mut Addresses) -> Metrics {
-    let listen = match table.find("listen", optional_listen_address) {
-        None => Some(([127, 0, 0, 1], 9145).into()),
-        Some(given) => {
-            if let Some(address) = given.get_ref() {
-                addresses.claim(table, "listen", "metrics.listen", &Spanned::new(given.span(), *address));
-            }
-            given.into_inner()
-        }
-    };
-    Metrics { listen }
 }
 
 /// `sun_path` holds 108 bytes with the zero at the end (unix(7)).
@@ -122,138 +58,24 @@ fn paths(table: &mut Reader<'_, '_>, folder: &Path) -> Paths {
             complaint.hint("choose a folder nearer to the root, such as /run/farmgate"),
         );
     }
-    let blame = state.as_ref().or(cache.as_ref()).map(Spanned::span);
+    // The defaults lie apart, so one of the two was given if they do not.
+    let blame = match (&state, &cache) {
+        (Some(state), _) => Some(("state", state.span())),
+        (None, Some(cache)) => Some(("cache", cache.span())),
+        (None, None) => None,
+    };
     let paths = Paths {
         state: state.map_or("/var/lib/farmgate".into(), Spanned::into_inner),
         cache: cache.map_or("/var/cache/farmgate".into(), Spanned::into_inner),
         control: control.map_or("/run/farmgate/control.sock".into(), Spanned::into_inner),
         pid: pid.unwrap_or("/run/farmgate/pid".into()),
     };
-    // The defaults lie apart, so one of the two was given if they do not.
-    if let Some(span) = blame.filter(|_| paths.state.starts_with(&paths.cache)) {
+    // Of what is written, without asking the disk: a `..` or a symbolic link hides from this.
+    if let Some((key, span)) = blame.filter(|_| paths.state.starts_with(&paths.cache)) {
         let complaint = Complaint::new("state lies inside cache, where anything may be removed at any time");
-        table.error(span, "state", complaint.hint("keys and certificates need a folder of their own"));
+        table.error(span, key, complaint.hint("keys and certificates need a folder of their own"));
     }
     paths
-}
-
-fn sites(file: &mut Reader<'_, '_>, folder: &Path) -> Vec<Site> {
-    let mut taken = BTreeMap::new();
-    let sites = file.tables("site", |table| site(table, folder, &mut taken));
-    if sites.is_empty() {
-        // Whoever forgot the heading wrote the keys elsewhere, and is to be told where they belong.
-        let mut unheard = file.findings.rehearsal();
-        site(&mut Reader::of_nothing(&mut unheard, "site"), folder, &mut taken);
-        file.findings.known.append(&mut unheard.known);
-
-        let hint = "write [[site]], and below it names = [\"ci.example.org\"] and publish = \"http://localhost:3000\"";
-        let end = file.findings.source.end();
-        file.error(end, "site", Complaint::new("there is no site").hint(hint));
-    }
-    sites
-}
-
-/// `taken` has the names of the sites before, with their lines.
-fn site(table: &mut Reader<'_, '_>, folder: &Path, taken: &mut BTreeMap<String, usize>) -> Site {
-    let names = site_names(table, taken);
-    let publish = table.get("publish", backend);
-    let ci = table.get("ci", backend);
-    let (has_publish, has_ci) = (table.has("publish"), table.has("ci"));
-    if !has_publish && !has_ci {
-        let hint = "add publish = \"http://localhost:3000\" or ci = \"http://localhost:8081\"";
-        table.missing("publish", Complaint::new("this site has neither publish nor ci").hint(hint));
-    }
-
-    let policies = [
-        ("serve", PlainHttp::Serve),
-        ("substitutes", PlainHttp::Substitutes),
-        ("redirect", PlainHttp::Redirect),
-    ];
-    let plain_http = table.find("plain_http", one_of(&policies));
-    if let Some(policy) =
-        plain_http.as_ref().filter(|policy| *policy.get_ref() == PlainHttp::Substitutes && !has_publish)
-    {
-        let complaint = Complaint::new("this site has no publish, and so no substitutes to serve");
-        table.warning(policy.span(), "plain_http", complaint.hint("\"redirect\" says the same"));
-    }
-
-    let log_route = table.find("log_route", one_of(&[("ci", LogRoute::Ci), ("publish", LogRoute::Publish)]));
-    if let Some(route) = &log_route {
-        let (has, name) = match route.get_ref() {
-            LogRoute::Ci => (has_ci, "ci"),
-            LogRoute::Publish => (has_publish, "publish"),
-        };
-        if !has {
-            let complaint = Complaint::new(format!("this site has no {name} to answer /log/"));
-            table.error(
-                route.span(),
-                "log_route",
-                complaint.hint(format!("add {name}, or leave log_route out")),
-            );
-        }
-    }
-
-    Site {
-        names,
-        publish,
-        ci,
-        certificate: certificate(table, folder),
-        plain_http: plain_http.map_or(PlainHttp::Serve, Spanned::into_inner),
-        log_route: match log_route {
-            Some(route) => route.into_inner(),
-            None if has_ci => LogRoute::Ci,
-            None => LogRoute::Publish,
-        },
-        webroot: table.get("webroot", path(folder)),
-    }
-}
-
-fn site_names(table: &mut Reader<'_, '_>, taken: &mut BTreeMap<String, usize>) -> Vec<String> {
-    let given = table.list("names", site_name);
-    let Some(names) = given else {
-        if !table.has("names") {
-            let hint = "add the names that clients use: names = [\"ci.example.org\"]";
-            table.missing("names", Complaint::new("this site has no names").hint(hint));
-        }
-        return Vec::new();
-    };
-    if names.get_ref().is_empty() {
-        let hint = "list the names that clients use: [\"ci.example.org\"]";
-        table.error(names.span(), "names", Complaint::new("a site needs a name at least").hint(hint));
-    }
-    for name in names.get_ref() {
-        let line = table.findings.source.line(name.span().start);
-        if let Some(line) = taken.insert(name.get_ref().clone(), line) {
-            let complaint =
-                Complaint::new(format!("\"{}\" is named already, in line {line}", name.get_ref()));
-            table.error(name.span(), "names", complaint.hint("a name belongs to one site, once"));
-        }
-    }
-    bare(names)
-}
-
-fn certificate(table: &mut Reader<'_, '_>, folder: &Path) -> Certificate {
-    // Read in any case, so that the keys are known.
-    let is_table = table.has_table("certificate");
-    let part = |files: &mut Reader<'_, '_>, key: &str, example: &str| {
-        if is_table && !files.has(key) {
-            let complaint = Complaint::new(format!("{key} is missing"));
-            files.missing(key, complaint.hint(format!("add {key} = \"{example}\"")));
-        }
-        files.get(key, path(folder)).unwrap_or_default()
-    };
-    let files = table.table_or_nothing("certificate", |files| Certificate::Files {
-        chain: part(files, "chain", "/etc/…/fullchain.pem"),
-        key: part(files, "key", "/etc/…/privkey.pem"),
-    });
-    if is_table {
-        return files;
-    }
-    let words = one_of(&[("acme", Certificate::Acme), ("self-signed", Certificate::SelfSigned)]);
-    let of_files = "for files write { chain = \"…/fullchain.pem\", key = \"…/privkey.pem\" }";
-    let word =
-        table.get("certificate", |value| words(value).map_err(|complaint| complaint.or_hint(of_files)));
-    word.unwrap_or(Certificate::Acme)
 }
 
 fn admin(table: &mut Reader<'_, '_>, folder: &Path, state: &Path) -> Admin {
@@ -346,10 +168,6 @@ fn limits(table: &mut Reader<'_, '_>) -> Limits {
         );
     }
     limits
-}
-
-fn bare<T>(list: Spanned<Vec<Spanned<T>>>) -> Vec<T> {
-    list.into_inner().into_iter().map(Spanned::into_inner).collect()
 }
 
 fn seconds(count: u64) -> Duration {

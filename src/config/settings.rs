@@ -1,7 +1,7 @@
 //! What is meant: the configuration in types that cannot hold a wrong value.
 //!
-//! Made by [`load`](super::load) and [`parse`](super::parse) only. File names are resolved against the folder of the
-//! configuration file, host names are lower-case, well-known names are expanded.
+//! Made by [`load`](super::load) and [`parse`](super::parse) only. File names are resolved against the folder
+//! of the configuration file, host names are lower-case, well-known names are expanded.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -143,8 +143,8 @@ pub enum LogRoute {
 /// Who may pass to the admin pages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
-    /// The path that is gated, with all below it: absolute, no trailing slash, no empty or dot segments, nothing in
-    /// it that percent-encoding could spell differently and mean otherwise; never `/`.
+    /// The path that is gated, with all below it: absolute, no trailing slash, no empty or dot segments,
+    /// nothing in it that percent-encoding could spell differently and mean otherwise; never `/`.
     pub prefix: String,
     /// PEM file of the CA whose certificates open the gate. It may be missing: the gate is closed then.
     pub client_ca: PathBuf,
@@ -207,7 +207,8 @@ pub struct LogCache {
     pub max_size: u64,
     /// Unused for longer: removed. Never zero.
     pub inactive: Duration,
-    /// How long a 200 is fresh that does not say. Other statuses are not kept: a log that is not there yet may come.
+    /// How long a 200 is fresh that does not say. Other statuses are not kept: a log that is not there yet
+    /// may come.
     pub fallback_ttl: Duration,
 }
 

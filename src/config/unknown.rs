@@ -24,7 +24,8 @@ fn walk(name: &str, table: &DeTable<'_>, findings: &mut Findings<'_>, given: &mu
             findings.error(key.span(), dotted, complaint);
             continue;
         }
-        // Below a key that holds no table there is nothing to know; that a table stands there has been reported.
+        // Below a key that holds no table there is nothing to know; that a table stands there has been
+        // reported.
         if !children(&dotted, &findings.known).is_empty() {
             for below in tables(value.get_ref()) {
                 walk(&dotted, below, findings, given);
@@ -56,6 +57,9 @@ fn complaint(table: &str, key: &str, known: &BTreeSet<String>) -> Complaint {
     let hint = match nearest {
         // A slip of one letter is likelier than a wrong table, a wrong table likelier than two slips.
         Some((near, 0..=1)) => format!("did you mean `{near}`?"),
+        _ if known.contains(key) => {
+            format!("`{key}` is a table of its own: write {} with its keys below", heading(key))
+        }
         _ if !elsewhere.is_empty() => format!("`{key}` belongs in {}", elsewhere.join(" or ")),
         Some((near, _)) => format!("did you mean `{near}`?"),
         None => format!("known here: {}", here.join(", ")),
@@ -83,8 +87,8 @@ fn heading(table: &str) -> String {
     if table == "site" { "[[site]]".to_owned() } else { format!("[{table}]") }
 }
 
-/// The candidate most like `word` and how many slips lie between them, unless it is so unlike that to suggest it would
-/// be silly.
+/// The candidate most like `word` and how many slips lie between them, unless it is so unlike that to suggest
+/// it would be silly.
 pub(super) fn closest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<(&'c str, usize)> {
     // Beyond this no candidate can be near, and the distance takes the product of the lengths.
     if word.chars().count() > 64 {
@@ -98,7 +102,8 @@ pub(super) fn closest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>)
         .min_by_key(|(_, slips)| *slips)
 }
 
-/// How many letters were left out, put in, mistaken or swapped with their neighbour ("optimal string alignment").
+/// How many letters were left out, put in, mistaken or swapped with their neighbour ("optimal string
+/// alignment").
 ///
 /// Twenty lines here, in place of a crate there for one call.
 fn distance(a: &[char], b: &[char]) -> usize {

@@ -1,7 +1,7 @@
 //! One value each: from what is written to a type that cannot be wrong.
 //!
-//! Every function takes the TOML value, so that it can also say something sensible about a number where a string
-//! belongs. None knows where in the file the value stands.
+//! Every function takes the TOML value, so that it can also say something sensible about a number where a
+//! string belongs. None knows where in the file the value stands.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -252,7 +252,8 @@ pub(super) fn site_name(value: &DeValue<'_>) -> Result<String, Complaint> {
     host_name(text).ok_or_else(complaint)
 }
 
-/// A host name in its normal form: letters, digits and hyphens between dots, in lower case, no dot at the end.
+/// A host name in its normal form: letters, digits and hyphens between dots, in lower case, no dot at the
+/// end.
 fn host_name(text: &str) -> Option<String> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let good = |label: &str| {
@@ -272,7 +273,8 @@ fn ends_in_number(name: &str) -> bool {
 
 /// The path that is gated.
 ///
-/// Only characters that percent-encoding leaves alone are let in, so that the prefix has a single decoded form.
+/// Only characters that percent-encoding leaves alone are let in, so that the prefix has a single decoded
+/// form.
 pub(super) fn prefix(value: &DeValue<'_>) -> Result<String, Complaint> {
     let expected = "a path such as \"/admin\"";
     let text = string(value, expected)?;

@@ -1,7 +1,8 @@
 //! What is written: the TOML tree with its places in the file, and a reader that takes settings out of it.
 //!
-//! serde stops at the first thing it dislikes. The reader notes every problem and goes on, with the default in place of
-//! what was wrong; a file with one error is refused as a whole in the end, so that such a stand-in is never used.
+//! serde stops at the first thing it dislikes. The reader notes every problem and goes on, with the default
+//! in place of what was wrong; a file with one error is refused as a whole in the end, so that such a
+//! stand-in is never used.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -16,8 +17,8 @@ pub(super) struct Findings<'d> {
     pub(super) source: Source<'d>,
     pub(super) errors: Vec<Diagnostic>,
     pub(super) warnings: Vec<Diagnostic>,
-    /// Dotted names that somebody asked for. What the file has beyond them is unknown: no second list of the keys is
-    /// needed, and none can be forgotten in it.
+    /// Dotted names that somebody asked for. What the file has beyond them is unknown: no second list of the
+    /// keys is needed, and none can be forgotten in it.
     pub(super) known: BTreeSet<String>,
 }
 
@@ -79,12 +80,12 @@ impl<'p, 'd> Reader<'p, 'd> {
         self.parse(key, value, parse)
     }
 
-    /// A list whose elements are all good. Every bad one is reported.
+    /// The good elements of a list. Every bad one is reported.
     pub(super) fn list<T>(
         &mut self,
         key: &str,
         parse: impl Fn(&DeValue<'_>) -> Result<T, Complaint>,
-    ) -> Option<Spanned<Vec<Spanned<T>>>> {
+    ) -> Option<Vec<Spanned<T>>> {
         let value = self.look_up(key)?;
         let DeValue::Array(elements) = value.get_ref() else {
             let hint =
@@ -93,10 +94,14 @@ impl<'p, 'd> Reader<'p, 'd> {
             self.error(value.span(), key, complaint.maybe_hint(hint));
             return None;
         };
-        // All are looked at before the first bad one spoils the list.
-        let parsed: Vec<_> = elements.iter().map(|element| self.parse(key, element, &parse)).collect();
-        let good: Option<Vec<_>> = parsed.into_iter().collect();
-        Some(Spanned::new(value.span(), good?))
+        Some(elements.iter().filter_map(|element| self.parse(key, element, &parse)).collect())
+    }
+
+    /// Where the file has `[]` for `key`. A list of bad elements comes out of [`list`](Self::list) empty, but
+    /// is not.
+    pub(super) fn empty_list(&self, key: &str) -> Option<Range<usize>> {
+        let value = self.table?.get(key)?;
+        value.get_ref().as_array().filter(|elements| elements.is_empty()).map(|_| value.span())
     }
 
     /// What `read` makes of the table `key`.
@@ -228,6 +233,11 @@ impl<'p, 'd> Reader<'p, 'd> {
     fn dotted(&self, key: &str) -> String {
         join(&self.name, key)
     }
+}
+
+/// The elements of a list, without their places.
+pub(super) fn bare<T>(list: Vec<Spanned<T>>) -> Vec<T> {
+    list.into_iter().map(Spanned::into_inner).collect()
 }
 
 /// The dotted name of `key` in `table`.

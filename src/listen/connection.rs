@@ -40,6 +40,8 @@ const GATHER: usize = 64 * 1024;
 /// A flush of less than this may wait for the next read that has nothing to give: the engine reads again
 /// right after it has sent a request upstream, so that is a matter of microseconds.
 const SMALL: usize = 4 * 1024;
+/// A head that is not complete after this many bytes gets 431. The engine would take a megabyte.
+const LARGEST_HEAD: usize = 64 * 1024;
 /// The buffer of a connection that has gone quiet is given back above this size.
 const KEEP_BUFFER: usize = 8 * 1024;
 
@@ -138,6 +140,7 @@ pub struct Connection {
     head_timeout: Duration,
     head_deadline: Option<Pin<Box<Sleep>>>,
     head_began: Instant,
+    head_bytes: usize,
     peer_closed: bool,
     fd: RawFd,
     permit: Option<Permit>,
@@ -168,6 +171,7 @@ impl Connection {
             head_timeout,
             head_deadline: None,
             head_began: Instant::now(),
+            head_bytes: 0,
             peer_closed: false,
             fd,
             permit: Some(permit),
@@ -224,6 +228,25 @@ impl Connection {
         self.pending.extend_from_slice(&response);
     }
 
+    /// Notes that `read` bytes have come, and minds the size of the head they may belong to.
+    fn count_head(&mut self, read: usize) -> io::Result<()> {
+        match self.info().phase() {
+            Phase::Serving => return Ok(()),
+            Phase::Idle => {
+                self.info().set_phase(Phase::Head);
+                self.head_began = Instant::now();
+                self.head_bytes = read;
+            }
+            Phase::Head => self.head_bytes += read,
+        }
+        // One read may bring many pipelined heads at once; only what is read after it is this head's alone.
+        if self.head_bytes - read > LARGEST_HEAD {
+            self.refuse(b"HTTP/1.1 431");
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(())
+    }
+
     /// Whether the head being read is late. Arms the deadline at the first wait, which most requests never see.
     fn poll_head_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.info().phase() != Phase::Head {
@@ -251,11 +274,9 @@ impl AsyncRead for Connection {
                 let read = buf.filled().len() - before;
                 if result.is_err() || (read == 0 && buf.remaining() > 0) {
                     self.peer_closed = true;
-                } else if self.info().phase() == Phase::Idle {
-                    self.info().set_phase(Phase::Head);
-                    self.head_began = Instant::now();
+                    return Poll::Ready(result);
                 }
-                Poll::Ready(result)
+                Poll::Ready(self.count_head(read))
             }
             Poll::Pending => {
                 // The client waits for us, or we for it: now is the time to send what was gathered.

@@ -1,6 +1,12 @@
 //! The certificate of each site: read, made, or kept.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::{Certificate, Config, Site};
 use crate::tls::{Certificates, Pair, PairError, dev_keys, load_pair, self_signed};
@@ -13,7 +19,7 @@ pub struct Wardrobe {
 }
 
 /// Chain and key.
-type Files = (std::path::PathBuf, std::path::PathBuf);
+type Files = (PathBuf, PathBuf);
 
 /// What a site shows to its clients.
 pub struct Shown {
@@ -23,6 +29,36 @@ pub struct Shown {
     pub pair: Pair,
     /// Where it is from: "file" or "self-signed".
     pub source: &'static str,
+}
+
+/// Why a site cannot have the certificate it should.
+#[derive(Debug)]
+pub struct Problem {
+    names: Vec<String>,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
+    Files(PairError),
+    SelfSigned(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Problem {
+    /// The site would show a key that everybody has. That is no reason for a stand-in, but for not starting.
+    pub fn is_throw_away(&self) -> bool {
+        matches!(self.cause, Cause::Files(PairError::ThrowAway { .. }))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.names.join(" ");
+        match &self.cause {
+            Cause::Files(error) => write!(f, "{names}: {error}"),
+            Cause::SelfSigned(error) => write!(f, "{names}: no self-signed certificate: {error}"),
+        }
+    }
 }
 
 /// What to do with a site whose files cannot be used.
@@ -38,50 +74,57 @@ impl Wardrobe {
     /// Loads the certificates of all sites of `config`, and says what went wrong with which.
     ///
     /// None with `OnFailure::Refuse` when anything did, and when a self-signed one could not be made.
-    pub fn load(&mut self, config: &Config, on_failure: OnFailure) -> (Option<Vec<Shown>>, Vec<String>) {
-        let mut shown = Vec::new();
+    pub fn load(&mut self, config: &Config, on_failure: OnFailure) -> (Option<Vec<Shown>>, Vec<Problem>) {
         let mut problems = Vec::new();
-        for site in &config.sites {
-            match self.load_site(site, on_failure, &mut problems) {
-                Some(one) => shown.push(one),
-                None => return (None, problems),
-            }
-        }
-        if on_failure == OnFailure::Refuse && !problems.is_empty() {
-            return (None, problems);
-        }
-        (Some(shown), problems)
+        let shown: Vec<Shown> = config
+            .sites
+            .iter()
+            .filter_map(|site| {
+                let loaded = self.load_site(site, on_failure);
+                problems.extend(loaded.1);
+                loaded.0
+            })
+            .collect();
+        let complete = shown.len() == config.sites.len();
+        let accepted = on_failure == OnFailure::Keep || problems.is_empty();
+        ((complete && accepted).then_some(shown), problems)
     }
 
-    fn load_site(&mut self, site: &Site, on_failure: OnFailure, problems: &mut Vec<String>) -> Option<Shown> {
+    fn load_site(&mut self, site: &Site, on_failure: OnFailure) -> (Option<Shown>, Option<Problem>) {
         let names = site.names.clone();
+        let mut problem = None;
         if let Certificate::Files { chain, key } = &site.certificate {
             let at = (chain.clone(), key.clone());
             match load_pair(chain, key).and_then(|pair| refuse_throw_away(site, key, pair)) {
                 Ok(pair) => {
                     self.files.insert(at, pair.clone());
-                    return Some(Shown { names, pair, source: "file" });
+                    return (Some(Shown { names, pair, source: "file" }), None);
                 }
-                Err(error) => problems.push(format!("{}: {error}", names.join(" "))),
+                Err(error) => problem = Some(Problem { names: names.clone(), cause: Cause::Files(error) }),
             }
             if on_failure == OnFailure::Keep
                 && let Some(pair) = self.files.get(&at)
             {
-                return Some(Shown { names, pair: pair.clone(), source: "file" });
+                return (Some(Shown { names, pair: pair.clone(), source: "file" }), problem);
             }
         }
-        let pair = match self.self_signed.get(&names) {
-            Some(pair) => pair.clone(),
-            None => match self_signed(&names) {
-                Ok(pair) => pair,
-                Err(error) => {
-                    problems.push(format!("{}: no self-signed certificate: {error}", names.join(" ")));
-                    return None;
-                }
-            },
-        };
-        self.self_signed.insert(names.clone(), pair.clone());
-        Some(Shown { names, pair, source: "self-signed" })
+        match self.self_signed_for(&names) {
+            Ok(pair) => (Some(Shown { names, pair, source: "self-signed" }), problem),
+            Err(error) => (None, Some(Problem { names, cause: Cause::SelfSigned(error) })),
+        }
+    }
+
+    /// The self-signed certificate for `names`: the same one for as long as the process lives.
+    fn self_signed_for(
+        &mut self,
+        names: &[String],
+    ) -> Result<Pair, Box<dyn std::error::Error + Send + Sync>> {
+        if let Some(pair) = self.self_signed.get(names) {
+            return Ok(pair.clone());
+        }
+        let pair = self_signed(names)?;
+        self.self_signed.insert(names.to_vec(), pair.clone());
+        Ok(pair)
     }
 }
 
@@ -90,13 +133,31 @@ pub fn for_tls(shown: &[Shown]) -> Option<Certificates> {
     Certificates::new(shown.iter().map(|one| (one.names.clone(), one.pair.clone())).collect())
 }
 
+/// Whether the client CA of `config` is one whose key everybody has, while a site has a public name: then
+/// everybody could make himself an administrator.
+pub fn throw_away_client_ca(config: &Config) -> Option<String> {
+    let name = config.sites.iter().flat_map(|site| &site.names).find(|name| is_public(name))?;
+    let path = &config.admin.client_ca;
+    // A file that cannot be read lets nobody in, and is reported by the gate.
+    let pem = std::fs::read(path).ok()?;
+    let known = CertificateDer::pem_slice_iter(&pem).flatten().any(|certificate| {
+        X509Certificate::from_der(&certificate)
+            .is_ok_and(|(_, parsed)| dev_keys::is_throw_away(parsed.public_key().raw))
+    });
+    known.then(|| {
+        format!(
+            "{}: the key of this CA is published with farmgate's source, and {name} is a public name; \
+             make a CA of your own",
+            path.display()
+        )
+    })
+}
+
 /// The keys in `certs-dev` are known to everybody. For a name that others can reach they are refused.
-fn refuse_throw_away(site: &Site, key: &std::path::Path, pair: Pair) -> Result<Pair, PairError> {
-    let public = site.names.iter().find(|name| is_public(name));
-    match public {
-        Some(name) if pair.key.public_key().is_some_and(|key| dev_keys::is_throw_away(&key)) => {
-            Err(PairError::ThrowAway { path: key.to_owned(), name: name.clone() })
-        }
+fn refuse_throw_away(site: &Site, key: &Path, pair: Pair) -> Result<Pair, PairError> {
+    let known = pair.key.public_key().is_some_and(|public_key| dev_keys::is_throw_away(&public_key));
+    match site.names.iter().find(|name| is_public(name)) {
+        Some(name) if known => Err(PairError::ThrowAway { path: key.to_owned(), name: name.clone() }),
         _ => Ok(pair),
     }
 }

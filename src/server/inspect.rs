@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::certificates::{OnFailure, Wardrobe};
+use super::certificates::{OnFailure, Wardrobe, throw_away_client_ca};
 use crate::admin::Gate;
 use crate::config::{
     Backend, Certificate, Config, Diagnostics, Host, LogFormat, LogRoute, LogTarget, PlainHttp, Site,
@@ -55,7 +55,8 @@ pub fn inspect(config: &Config, given: &BTreeSet<String>) -> Report {
     listening(config, &mut errors);
     folders(config, &mut errors);
     let (_, problems) = Wardrobe::default().load(config, OnFailure::Refuse);
-    errors.extend(problems);
+    errors.extend(problems.iter().map(ToString::to_string));
+    errors.extend(throw_away_client_ca(config));
     admin(config, &mut errors, &mut warnings);
     for site in &config.sites {
         backends(site, &mut warnings);

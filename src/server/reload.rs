@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::certificates::{OnFailure, for_tls};
+use super::certificates::{OnFailure, Problem, for_tls, throw_away_client_ca};
 use super::inspect;
 use super::run::open_logs;
 use super::supervise::{State, Supervisor, load_gate, watched_files};
@@ -28,7 +28,10 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
 
     // Everything that can fail comes before the first thing that takes effect.
     let (shown, problems) = state.wardrobe.load(&config, OnFailure::Refuse);
-    let shown = shown.ok_or_else(|| problems.join("\n"))?;
+    let shown = shown.ok_or_else(|| lines(&problems))?;
+    if let Some(refused) = throw_away_client_ca(&config) {
+        return Err(refused);
+    }
     let certificates = for_tls(&shown).ok_or("no site is configured")?;
     let logs = if config.access_log == old.config.access_log { old.logs.clone() } else { new_logs(&config)? };
     let gate = load_gate(&config);
@@ -49,4 +52,8 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
 fn new_logs(config: &config::Config) -> Result<Logs, String> {
     let (logs, problems) = open_logs(&config.access_log);
     if problems.is_empty() { Ok(logs) } else { Err(problems.join("\n")) }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::certificates::{OnFailure, Wardrobe, for_tls};
+use super::certificates::{OnFailure, Wardrobe, for_tls, throw_away_client_ca};
 use super::inspect;
 use super::supervise::{State, Supervisor, load_gate, watched_files};
 use super::watch::Watch;
@@ -91,8 +91,11 @@ impl Prepared {
         prepare_folders(&config);
         let mut wardrobe = Wardrobe::default();
         let (shown, problems) = wardrobe.load(&config, OnFailure::Keep);
-        if let Some(refused) = problems.iter().find(|problem| problem.contains("published with farmgate")) {
-            return Err(RunError::Refused(refused.clone()));
+        if let Some(refused) = problems.iter().find(|problem| problem.is_throw_away()) {
+            return Err(RunError::Refused(refused.to_string()));
+        }
+        if let Some(refused) = throw_away_client_ca(&config) {
+            return Err(RunError::Refused(refused));
         }
         for problem in problems {
             error!("{problem}; a self-signed certificate stands in");

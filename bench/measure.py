@@ -1,0 +1,145 @@
+"""What is measured: one Row for each line of the table, and the check that a peer answers rightly at all."""
+
+import hashlib
+import os
+import ssl
+import time
+from dataclasses import dataclass
+from typing import Callable
+
+import clients
+from clients import WorkFailed
+from farm import NAME, SMALL_NAR
+from processes import CpuMeter
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much work one sample is."""
+
+    narinfos: int = 40_000
+    small_nars: int = 4_000
+    large_mib: int = 256
+    handshakes: int = 1_000  # a multiple of four, the number of clients
+    idle: int = 500
+
+
+FULL = Scale()
+QUICK = Scale(narinfos=10_000, small_nars=1_600, large_mib=64, handshakes=300, idle=250)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: `sample` does the work once and returns the cost of one unit of it."""
+
+    key: str
+    title: str
+    unit: str
+    sample: Callable
+
+
+class Stage:
+    """What the samples share: the farm, the scale, lists of URLs, and a way to start one more instance of a peer."""
+
+    def __init__(self, farm, scale, start_fresh):
+        self.farm = farm
+        self.scale = scale
+        self.start_fresh = start_fresh
+
+    def urls_file(self, peer, paths, tls):
+        path = os.path.join(self.farm.folder, f"urls-{peer.name}")
+        with open(path, "w", encoding="ascii") as file:
+            file.writelines(peer.url(each, tls) + "\n" for each in paths)
+        return path
+
+
+def narinfos(protocol, in_flight=1, tls=True):
+    def sample(stage, peer):
+        requests = stage.scale.narinfos
+        urls = stage.urls_file(peer, stage.farm.narinfo_paths, tls)
+        with CpuMeter(peer.service) as cpu:
+            # 800 per connection: below the 1000 after which nginx by default closes, so that no one reconnects.
+            clients.h2load(urls, requests, requests // 800, len(stage.farm.narinfo),
+                           protocol=protocol, in_flight=in_flight, tls=tls)
+        return cpu.us / requests
+    return sample
+
+
+def small_nars(stage, peer):
+    requests = stage.scale.small_nars
+    urls = stage.urls_file(peer, [stage.farm.small_path], True)
+    with CpuMeter(peer.service) as cpu:
+        clients.h2load(urls, requests, requests // 200, SMALL_NAR, protocol="http/1.1")
+    return cpu.us / requests
+
+
+def large_nar(stage, peer):
+    downloads = 3  # one alone varies by a third, as the scheduler happens to place the three processes
+    with CpuMeter(peer.service) as cpu:
+        for _ in range(downloads):
+            clients.download(peer.url(stage.farm.large_path), stage.farm.large_bytes)
+    return cpu.us / (downloads * stage.farm.large_bytes / (1 << 20))
+
+
+def handshakes(version, resumed):
+    def sample(stage, peer):
+        pairs = clients.handshake_clients(peer.https, version, resumed)
+        with CpuMeter(peer.service) as cpu:
+            clients.handshakes(peer.https, stage.scale.handshakes, pairs)
+        return cpu.us / stage.scale.handshakes
+    return sample
+
+
+def idle_memory(stage, peer):
+    """In an instance that has done nothing else, so that memory freed by earlier work cannot hide the cost."""
+    with stage.start_fresh(peer.name) as fresh:
+        path, body = stage.farm.narinfo_paths[0], stage.farm.narinfo
+        with clients.idle_connections(fresh.https, path, body) as open_more:
+            open_more(50)  # what a worker allocates once, it allocates now
+            time.sleep(0.3)
+            before = fresh.service.pss_kib()
+            open_more(stage.scale.idle)
+            time.sleep(0.3)
+            after = fresh.service.pss_kib()
+            if not open_more.all_alive():
+                raise WorkFailed("the proxy closed idle connections while they were counted")
+    return (after - before) / stage.scale.idle
+
+
+ROWS = [
+    Row("narinfo-tls", "narinfo, HTTP/1.1 over TLS", "µs/request", narinfos("http/1.1")),
+    Row("narinfo-plain", "narinfo, plain HTTP", "µs/request", narinfos("http/1.1", tls=False)),
+    Row("narinfo-pipelined", "narinfo, pipelined ×16, TLS", "µs/request", narinfos("http/1.1", in_flight=16)),
+    Row("narinfo-h2", "narinfo, HTTP/2, 8 streams", "µs/request", narinfos("h2", in_flight=8)),
+    Row("nar-small", "nar 64 KiB, TLS", "µs/request", small_nars),
+    Row("nar-large", "nar 256 MiB, TLS", "µs/MiB", large_nar),
+    Row("handshake-full", "full TLS 1.3 handshake", "µs", handshakes(ssl.TLSVersion.TLSv1_3, False)),
+    Row("handshake-resumed-13", "resumed TLS 1.3 handshake", "µs", handshakes(ssl.TLSVersion.TLSv1_3, True)),
+    Row("handshake-resumed-12", "resumed TLS 1.2 handshake", "µs", handshakes(ssl.TLSVersion.TLSv1_2, True)),
+    Row("idle-memory", "idle TLS connection", "KiB", idle_memory),
+]
+
+
+def probe(farm, peer):
+    """Right bytes and headers on both ports, or WorkFailed. Returns what TLS was agreed on, for the record."""
+    try:
+        with clients.connect(peer.http) as plain:
+            expect_narinfo(farm, plain)
+        with clients.connect(peer.https) as raw:
+            with clients.client_context(ssl.TLSVersion.TLSv1_3).wrap_socket(raw, server_hostname=NAME) as tls:
+                expect_narinfo(farm, tls)
+                _, nar = clients.get(tls, farm.small_path)
+                if hashlib.sha256(nar).hexdigest() != farm.small_sha256:
+                    raise WorkFailed("the small nar came out different")
+                return f"{tls.version()} {tls.cipher()[0]}"
+    except OSError as problem:
+        raise WorkFailed(f"no answer: {problem}") from problem
+
+
+def expect_narinfo(farm, connection):
+    for path in farm.narinfo_paths[:3]:
+        head, body = clients.get(connection, path)
+        if body != farm.narinfo:
+            raise WorkFailed("the narinfo came out different")
+        if "cache-control: max-age=15552000" not in head.lower():
+            raise WorkFailed("the narinfo's Cache-Control is gone")

@@ -1,0 +1,119 @@
+"""The proxies to compare. To add one (HAProxy, Caddy): a subclass of Peer, a file in configs/, a line in all_peers."""
+
+import os
+import re
+import shutil
+import subprocess
+
+from farm import NAME, accepts, free_ports, nginx_argv, render
+from processes import Service, StartError
+
+
+class Peer:
+    """A proxy that can be started any number of times, each in an empty folder of its own."""
+
+    name = ""
+    binary = ""
+
+    def missing(self):
+        """Why this peer cannot take part; None when it can."""
+        return None if shutil.which(self.binary) else f"{self.binary} is not installed"
+
+    def version(self):
+        raise NotImplementedError
+
+    def launch(self, folder, farm, cpus):
+        """Start it and return (service, http port, https port) once it is listening."""
+        raise NotImplementedError
+
+    def start(self, folder, farm, cpus=None):
+        os.makedirs(folder)
+        service, http, https = self.launch(folder, farm, cpus)
+        return Running(self.name, service, http, https)
+
+
+class Running:
+    """A started peer."""
+
+    def __init__(self, name, service, http, https):
+        self.name = name
+        self.service = service
+        self.http = http
+        self.https = https
+
+    def url(self, path, tls=True):
+        return f"https://127.0.0.1:{self.https}{path}" if tls else f"http://127.0.0.1:{self.http}{path}"
+
+
+class Nginx(Peer):
+    binary = "nginx"
+
+    def version(self):
+        return first_line(["nginx", "-v"]).removeprefix("nginx version: ")
+
+    def launch(self, folder, farm, cpus):
+        os.makedirs(os.path.join(folder, "temp"))
+        render("nginx-common.conf", folder)
+        http, https = free_ports(2)
+        config = render(f"{self.name}.conf", folder, HTTP=http, HTTPS=https, **farm_values(farm))
+        return launch_on_ports(nginx_argv(config, folder), folder, cpus, http, https)
+
+
+class NginxArticle(Nginx):
+    name = "nginx-article"
+
+
+class NginxTuned(Nginx):
+    name = "nginx-tuned"
+
+
+class Farmgate(Peer):
+    name = "farmgate"
+
+    def __init__(self, binary):
+        self.binary = binary
+
+    def missing(self):
+        if not os.path.exists(self.binary):
+            return f"no {os.path.relpath(self.binary)}: build it with `cargo build --release`"
+        return None if os.access(self.binary, os.X_OK) else f"{self.binary} is not executable"
+
+    def version(self):
+        return first_line([self.binary, "--version"])
+
+    def launch(self, folder, farm, cpus):
+        config = render("farmgate.toml", folder, FOLDER=folder, **farm_values(farm))
+        service = Service([self.binary, "run", "--config", config], folder, cpus)
+
+        def announced():
+            with open(service.output, encoding="utf-8", errors="replace") as log:
+                text = re.sub(r"\x1b\[[0-9;]*m", "", log.read())
+            ports = dict(re.findall(r"\blistening (https?) 127\.0\.0\.1:(\d+)", text))
+            return ports if len(ports) == 2 and re.search(r"\bready\b", text) else None
+
+        ports = service.wait_until(announced, "ready")
+        return service, int(ports["http"]), int(ports["https"])
+
+
+def launch_on_ports(argv, folder, cpus, http, https):
+    """For programs that are told their ports: start, and wait until both answer."""
+    service = Service(argv, folder, cpus)
+    service.wait_until(lambda: accepts(http) and accepts(https), "listening")
+    return service, http, https
+
+
+def farm_values(farm):
+    return {"NAME": NAME, "BACKEND": farm.port, "CHAIN": farm.chain, "KEY": farm.key}
+
+
+def first_line(argv):
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError) as problem:
+        raise StartError(f"{' '.join(argv)}: {problem}") from problem
+    return (done.stdout + done.stderr).strip().splitlines()[0]
+
+
+def all_peers(farmgate_binary):
+    """In the order of the table's columns."""
+    return [NginxArticle(), NginxTuned(), Farmgate(farmgate_binary)]
