@@ -7,7 +7,7 @@ use crate::config;
 use crate::control::{self, Request};
 
 pub(super) fn run(config: &Path) -> Result<(), Failure> {
-    let reply = control::call(&config::load(config)?.config.paths.control, Request::Reload)
+    let reply = control::call(&config::control_socket(config)?, Request::Reload)
         .map_err(|error| Failure::Failed(error.to_string()))?;
     for note in reply.notes() {
         println!("{note}");

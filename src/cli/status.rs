@@ -16,7 +16,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
-    let reply = control::call(&config::load(config)?.config.paths.control, Request::Status)
+    let reply = control::call(&config::control_socket(config)?, Request::Status)
         .map_err(|error| Failure::Failed(error.to_string()))?;
     let status = reply.status().ok_or_else(|| Failure::Failed("the gate sent no status".into()))?;
     if arguments.json {

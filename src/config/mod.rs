@@ -34,6 +34,7 @@ pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use settings::*;
 
 use diagnostics::{Complaint, Source};
+use read::DEFAULT_CONTROL;
 use wire::{Findings, Reader};
 
 /// A good file, and what is to be said about it all the same.
@@ -91,6 +92,32 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
         Err(error) => Err(not_utf8(&bytes, error.valid_up_to(), &origin)),
     }
     .map_err(ConfigError::Invalid)
+}
+
+/// Where the gate that runs on the configuration file `path` can be talked to.
+///
+/// A running gate can be asked how it is while its file is half-edited: of a file that is wrong, only this one value is
+/// looked for.
+///
+/// # Errors
+///
+/// Where the file cannot be read, or is so wrong that the value cannot be found.
+pub fn control_socket(path: &Path) -> Result<PathBuf, ConfigError> {
+    let invalid = match load(path) {
+        Ok(loaded) => return Ok(loaded.config.paths.control),
+        Err(ConfigError::Invalid(diagnostics)) => diagnostics,
+        Err(unreadable) => return Err(unreadable),
+    };
+    let written = fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    match written {
+        None => Err(ConfigError::Invalid(invalid)),
+        Some(table) => {
+            let control =
+                table.get("paths").and_then(|paths| paths.get("control")).and_then(toml::Value::as_str);
+            let folder = invalid.origin().parent().unwrap_or(Path::new("/"));
+            Ok(control.map_or_else(|| DEFAULT_CONTROL.into(), |control| folder.join(control)))
+        }
+    }
 }
 
 /// Reads a configuration from `text`, as if it stood in the file `origin`. Relative file names in it are

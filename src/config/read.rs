@@ -39,6 +39,9 @@ pub(super) fn config(file: &mut Reader<'_, '_>, origin: &Path) -> Config {
     }
 }
 
+/// Where the control socket is when the file does not say.
+pub(super) const DEFAULT_CONTROL: &str = "/run/farmgate/control.sock";
+
 /// `sun_path` holds 108 bytes with the zero at the end (unix(7)).
 const LONGEST_SOCKET_NAME: usize = 107;
 
@@ -67,7 +70,7 @@ fn paths(table: &mut Reader<'_, '_>, folder: &Path) -> Paths {
     let paths = Paths {
         state: state.map_or("/var/lib/farmgate".into(), Spanned::into_inner),
         cache: cache.map_or("/var/cache/farmgate".into(), Spanned::into_inner),
-        control: control.map_or("/run/farmgate/control.sock".into(), Spanned::into_inner),
+        control: control.map_or(DEFAULT_CONTROL.into(), Spanned::into_inner),
         pid: pid.unwrap_or("/run/farmgate/pid".into()),
     };
     // Of what is written, without asking the disk: a `..` or a symbolic link hides from this.

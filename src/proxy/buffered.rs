@@ -84,13 +84,11 @@ async fn relay(session: &mut Session, upstream: &mut Upstream) -> Result<()> {
     adapt_response(session, &mut response);
     let no_body = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(response), no_body).await?;
-    while !no_body {
-        let part = upstream.read_body_bytes().await.map_err(|error| error.into_up())?;
-        let Some(part) = part else { break };
+    if no_body {
+        return Ok(());
+    }
+    while let Some(part) = upstream.read_body_bytes().await.map_err(|error| error.into_up())? {
         session.write_response_body(Some(part), false).await?;
     }
-    if !no_body {
-        session.write_response_body(None, true).await?;
-    }
-    Ok(())
+    session.write_response_body(None, true).await
 }

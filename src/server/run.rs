@@ -36,8 +36,11 @@ const FLUSH: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub struct Hooks {
     /// Called once when everything is served, with the addresses.
-    pub ready: Option<Box<dyn FnOnce(&Listening) + Send>>,
+    pub ready: Option<Ready>,
 }
+
+/// Is given the addresses.
+pub type Ready = Box<dyn FnOnce(&Listening) + Send>;
 
 /// Why the gate could not start.
 #[derive(Debug, thiserror::Error)]
