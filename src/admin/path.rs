@@ -158,3 +158,28 @@ fn check_path_length(issuer: &Certificate, below: usize) -> Result<(), Refusal> 
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::tests::openssl::Authority;
+
+    #[test]
+    fn a_maze_of_intermediates_is_given_up_soon() {
+        let ca = Authority::quick();
+        let subject = "/CN=Same";
+        ca.key("a", "P-256");
+        ca.run(&["req", "-x509", "-key", "a.key", "-out", "a.crt", "-subj", subject]);
+        // Each of them has issued each of them.
+        let same: Vec<_> =
+            (0..8).map(|_| ca.issue_as("a", subject, "a", "basicConstraints=CA:TRUE", &[])).collect();
+        let same: Vec<_> = same.iter().map(|der| Certificate::parse(der).expect("openssl made it")).collect();
+        let root = Certificate::parse(&ca.der("ca")).expect("openssl made it");
+
+        let rules = Rules { anchors: &[root], revocations: &Revocations::default(), now: 0 };
+        let mut search = Search { rules, candidates: &same, signatures: 0, refusal: Refusal::UnknownIssuer };
+
+        assert!(!search.climb(&mut vec![&same[0]]));
+        assert_eq!(search.signatures, MOST_SIGNATURES);
+    }
+}

@@ -51,9 +51,12 @@ pub fn to_ci(client: &RequestHeader, forwarded: &Forwarded<'_>, close: bool) -> 
     let mut request = bare(client)?;
     request.insert_header(header::HOST, forwarded.host)?;
     for (name, value) in &client.headers {
-        if passes(name, &client.headers) && typed_headers::is_readable(name, value.as_bytes()) {
+        if *name != header::COOKIE && passes(name, &client.headers) && typed_headers::is_readable(name, value.as_bytes()) {
             request.append_header(name.clone(), value.clone())?;
         }
+    }
+    if let Some(cookies) = cookies(client) {
+        request.insert_header(header::COOKIE, cookies)?;
     }
     request.insert_header(X_FORWARDED_FOR, forwarded_for(client, forwarded.client)?)?;
     request.insert_header(X_FORWARDED_HOST, forwarded.host)?;
@@ -106,6 +109,18 @@ fn is_nominated(name: &HeaderName, all: &http::HeaderMap) -> bool {
         .iter()
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
         .any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
+/// One field of what HTTP/2 may have cut into several (RFC 9113 section 8.2.3).
+fn cookies(client: &RequestHeader) -> Option<HeaderValue> {
+    let mut crumbs = client.headers.get_all(header::COOKIE).iter();
+    let first = crumbs.next()?;
+    let mut joined = first.as_bytes().to_vec();
+    for crumb in crumbs {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    HeaderValue::from_bytes(&joined).ok()
 }
 
 /// The client's own list with its address at the end. A list that is not one is dropped.
@@ -185,6 +200,13 @@ mod tests {
     fn a_forwarded_list_that_is_no_list_of_addresses_is_dropped() {
         let request = ci(&[("X-Forwarded-For", "unknown, <script>")]);
         assert_eq!(value(&request, "x-forwarded-for"), Some("203.0.113.77"));
+    }
+
+    #[test]
+    fn cookies_that_http2_cut_up_are_one_field_again() {
+        let request = ci(&[("Cookie", "a=1"), ("Cookie", "b=2")]);
+        assert_eq!(request.headers.get_all("cookie").iter().count(), 1);
+        assert_eq!(value(&request, "cookie"), Some("a=1; b=2"));
     }
 
     #[test]

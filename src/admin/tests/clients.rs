@@ -3,6 +3,7 @@
 use std::slice;
 use std::time::UNIX_EPOCH;
 
+use super::super::certificate::Certificate;
 use super::openssl::{Authority, SUBJECT};
 use super::{DAY, Refusal, gate, now, refused};
 
@@ -82,6 +83,15 @@ fn a_certificate_that_signed_itself_lets_nobody_in() {
     ca.run(&["req", "-x509", "-key", "self.key", "-out", "self.crt", "-subj", "/CN=Quick CA"]);
     let chain = [ca.der("self"), ca.der("self"), ca.der("ca")];
     assert_eq!(refused(gate(&ca).judge(&chain, now())), Refusal::UnknownIssuer);
+}
+
+#[test]
+fn the_issuer_s_name_must_match_as_well_as_its_key() {
+    let ca = Authority::quick();
+    ca.under_another_name();
+    ca.key("alice", "P-256");
+    let alice = ca.issue("alice", "other", "", &[]);
+    assert_eq!(refused(gate(&ca).judge(&[alice], now())), Refusal::UnknownIssuer);
 }
 
 #[test]
@@ -199,6 +209,26 @@ fn serial_numbers_read_as_openssl_prints_them() {
         let client = ca.issue_as("client", SUBJECT, "ca", "", &["-set_serial", number]);
         assert_eq!(gate(&ca).judge(&[client], now()).expect("an administrator").serial, serial);
     }
+}
+
+#[test]
+fn certificates_that_contradict_themselves_do_not_parse() {
+    let ca = Authority::quick();
+    let good = ca.client_with("client", "1.2.3.4=ASN1:NULL\n1.2.3.5=ASN1:NULL");
+    let with = |from: &[u8], to: &[u8]| {
+        let at = good.windows(from.len()).position(|window| window == from).expect("it is in there");
+        let mut bytes = good.to_vec();
+        bytes[at..at + to.len()].copy_from_slice(to);
+        Certificate::parse(&bytes)
+    };
+    let version_3 = [0xa0, 3, 2, 1, 2];
+    let ecdsa_with_sha256 = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+    assert!(with(&version_3, &version_3).is_ok());
+    assert!(with(&version_3, &[0xa0, 3, 2, 1, 0]).is_err(), "version 1 with extensions");
+    assert!(with(&version_3, &[0xa0, 3, 2, 1, 7]).is_err(), "version 8");
+    assert!(with(&[6, 3, 0x2a, 3, 5], &[6, 3, 0x2a, 3, 4]).is_err(), "an extension twice");
+    let ecdsa_with_sha384 = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
+    assert!(with(&ecdsa_with_sha256, &ecdsa_with_sha384).is_err(), "two signature algorithms");
 }
 
 #[test]

@@ -72,6 +72,12 @@ fn a_certificate_that_is_no_ca_closes_the_gate() {
     let ca = Authority::quick();
     ca.client("alice", "P-256");
     assert_closed(&Gate::load(&ca.path("alice.crt"), &[]), "is not a CA");
+    ca.key("bare", "P-256");
+    ca.run(&["req", "-new", "-key", "bare.key", "-out", "bare.csr", "-subj", "/CN=Bare"]);
+    fs::write(ca.path("bare.ext"), "subjectKeyIdentifier=hash").expect("a writable folder");
+    let options = ["-signkey", "bare.key", "-out", "bare.crt", "-extfile", "bare.ext"];
+    ca.run(&[&["x509", "-req", "-in", "bare.csr"], &options[..]].concat());
+    assert_closed(&Gate::load(&ca.path("bare.crt"), &[]), "is not a CA");
     for (extensions, reason) in [
         ("basicConstraints=CA:FALSE", "is not a CA"),
         ("subjectKeyIdentifier=hash", "is not a CA"),

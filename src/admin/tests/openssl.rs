@@ -35,6 +35,12 @@ impl Authority {
         this
     }
 
+    /// A second certificate for the CA's key, `other.crt`, under another name.
+    pub(crate) fn under_another_name(&self) {
+        std::fs::copy(self.path("ca.key"), self.path("other.key")).expect("a writable folder");
+        self.run(&["req", "-x509", "-key", "other.key", "-out", "other.crt", "-subj", "/CN=Other CA"]);
+    }
+
     /// A private key: `rsa:BITS`, a NIST curve, or `ED25519`.
     pub(crate) fn key(&self, name: &str, kind: &str) {
         let out = format!("{name}.key");

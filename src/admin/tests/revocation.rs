@@ -141,6 +141,13 @@ fn a_list_by_another_ca_of_the_same_name_closes_the_gate() {
 }
 
 #[test]
+fn a_list_by_our_key_under_another_name_closes_the_gate() {
+    let ca = Authority::quick();
+    ca.under_another_name();
+    assert_closed(&ca, ca.revoke("other.crl", "other", &["01"], ""), "is not in the client CA file");
+}
+
+#[test]
 fn a_ca_that_may_not_sign_lists_closes_the_gate_with_its_list() {
     let ca = Authority::quick();
     ca.intermediate("other", "basicConstraints=CA:TRUE\nkeyUsage=keyCertSign");

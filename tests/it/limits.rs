@@ -1,0 +1,85 @@
+//! What a client may take: time for a head, its size, connections.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::support::config::HOST;
+use super::support::farm::recorded;
+use super::support::http1::{Broken, Connection};
+use super::support::patience;
+use super::support::recorder::Recorder;
+
+#[test]
+fn a_head_that_trickles_in_is_not_waited_for() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| config.set("limits.header_timeout", "\"1s\""));
+    let mut connection = gate.http();
+    let started = Instant::now();
+    connection.wait_at_most(Duration::from_millis(100));
+    let bytes = format!("GET /x HTTP/1.1\r\nHost: {HOST}\r\n{}", "X: y\r\n".repeat(1000));
+    // One byte every tenth of a second: each arrives in time, all of them never do.
+    let outcome = bytes.bytes().find_map(|byte| {
+        let sent = connection.try_send(&[byte]);
+        match connection.try_response(false) {
+            Err(Broken::Silent(_)) if sent.is_ok() => None,
+            outcome => Some(outcome),
+        }
+    });
+    match outcome {
+        Some(Ok(response)) => assert!(matches!(response.status, 408 | 400), "{response:?}"),
+        Some(Err(Broken::Closed | Broken::Reset | Broken::Truncated(_))) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(started.elapsed() < patience(Duration::from_secs(15)), "{:?}", started.elapsed());
+    assert_eq!(recorder.connections(), 0);
+}
+
+#[test]
+fn a_head_that_is_too_large_is_a_431() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| config);
+    let mut connection = gate.http();
+    let _ = connection.try_send(
+        format!("GET /x HTTP/1.1\r\nHost: {HOST}\r\nX: {}\r\n\r\n", "y".repeat(1 << 20)).as_bytes(),
+    );
+    match connection.try_response(false) {
+        Ok(response) => assert!(matches!(response.status, 431 | 400), "{response:?}"),
+        Err(broken) => panic!("an answer, not {broken}"),
+    }
+    assert_eq!(recorder.connections(), 0);
+    assert_eq!(gate.http().get("/x").status, 200);
+}
+
+#[test]
+fn one_client_cannot_have_all_connections() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| config.set("limits.connections_per_client", "5"));
+    let mut open: Vec<Connection> = (0..5).map(|_| gate.http()).collect();
+    for connection in &mut open {
+        assert_eq!(connection.get("/x").status, 200);
+    }
+    let outcome = gate.http().try_request("GET", b"/x", &[], b"");
+    assert!(!matches!(&outcome, Ok(response) if response.status == 200), "{outcome:?}");
+    for connection in &mut open {
+        assert_eq!(connection.get("/x").status, 200, "the others are not harmed");
+    }
+    drop(open);
+    super::support::eventually_true(
+        "room again",
+        || matches!(gate.http().try_request("GET", b"/x", &[], b""), Ok(response) if response.status == 200),
+    );
+}
+
+#[test]
+fn an_idle_connection_is_closed_cleanly() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| config.set("timeouts.idle", "\"1s\""));
+    thread::scope(|scope| {
+        for mut connection in [gate.http(), gate.https()] {
+            scope.spawn(move || {
+                assert_eq!(connection.get("/x").status, 200);
+                connection.closed().unwrap_or_else(|broken| panic!("no clean close: {broken}"));
+            });
+        }
+    });
+}

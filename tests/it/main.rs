@@ -1,0 +1,21 @@
+//! The real binary against real peers. One module per capability; `support` has the peers.
+
+// A test's helper fails the test, as the test itself would.
+#![allow(clippy::panic)]
+
+mod access_log;
+mod backends;
+mod check;
+mod errors;
+mod forwarding;
+mod gate;
+mod hot_swap;
+mod lifecycle;
+mod limits;
+mod peers;
+mod pipelining;
+mod plain_http;
+mod routes;
+mod smuggling;
+mod support;
+mod tls;

@@ -1,0 +1,226 @@
+//! The program under test: the real binary, with a configuration of its own in a folder of its own.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::config::{Config, HOST};
+use super::http1::Connection;
+use super::pki::Identity;
+use super::tls::TlsClient;
+use super::{SOON, eventually, output, run};
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_farmgate");
+
+impl Config {
+    /// Writes it and starts the program; returns when it is ready.
+    pub fn start(self) -> Gate {
+        let gate = self.spawn();
+        gate.wait_for_stderr("ready");
+        gate
+    }
+
+    /// Writes it and starts the program; does not wait.
+    pub fn spawn(self) -> Gate {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("farmgate.toml");
+        fs::write(&path, self.text(folder.path())).expect("write the configuration");
+        let mut command = Command::new(BINARY);
+        command
+            .args(["run", "--config"])
+            .arg(&path)
+            .env("NO_COLOR", "1")
+            .envs(self.environment.iter().cloned());
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{BINARY}: {error}"));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let sink = lines.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                sink.lock().expect("no panic while locked").push(plain(&String::from_utf8_lossy(&line)));
+            }
+        });
+        Gate { child: Mutex::new(child), folder, path, lines, config: self }
+    }
+}
+
+/// A running farmgate. Killed when dropped; says what it logged when the test failed.
+pub struct Gate {
+    child: Mutex<Child>,
+    folder: TempDir,
+    path: PathBuf,
+    lines: Arc<Mutex<Vec<String>>>,
+    /// What it was started with; change a clone and give it to `rewrite`.
+    pub config: Config,
+}
+
+impl Gate {
+    pub fn http_addr(&self) -> SocketAddr {
+        self.listening("listening http ")
+    }
+
+    pub fn https_addr(&self) -> SocketAddr {
+        self.listening("listening https ")
+    }
+
+    fn listening(&self, what: &str) -> SocketAddr {
+        let line = self.wait_for_stderr(what);
+        let (_, rest) = line.split_once(what).expect("it contains that");
+        let address = rest.split_whitespace().next().unwrap_or_default();
+        address.parse().unwrap_or_else(|error| panic!("{line:?}: {error}"))
+    }
+
+    /// A plain connection, with `HOST` as host.
+    pub fn http(&self) -> Connection {
+        Connection::plain(self.http_addr(), HOST)
+    }
+
+    /// A TLS connection without a certificate, with `HOST` as host.
+    pub fn https(&self) -> Connection {
+        TlsClient::default().connect(self.https_addr(), HOST)
+    }
+
+    /// A TLS connection that shows `identity`.
+    pub fn https_as(&self, identity: &Identity) -> Connection {
+        TlsClient::default().identity(identity).connect(self.https_addr(), HOST)
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn config_path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.lock().expect("no panic while locked").id()
+    }
+
+    pub fn stderr(&self) -> Vec<String> {
+        self.lines.lock().expect("no panic while locked").clone()
+    }
+
+    /// The first line that has `needle` in it, as soon as there is one.
+    pub fn wait_for_stderr(&self, needle: &str) -> String {
+        self.wait_for_stderr_after(0, needle)
+    }
+
+    /// The same, the first `skip` lines left out.
+    pub fn wait_for_stderr_after(&self, skip: usize, needle: &str) -> String {
+        eventually(&format!("a line on stderr with {needle:?}"), SOON, || {
+            let found = self.stderr().into_iter().skip(skip).find(|line| line.contains(needle));
+            let exited =
+                self.child.lock().expect("no panic while locked").try_wait().expect("a child to ask");
+            match (found, exited) {
+                (None, Some(status)) => panic!("it exited ({status}) without saying {needle:?}"),
+                (found, _) => found,
+            }
+        })
+    }
+
+    /// Writes a new configuration in place of the old one, atomically. Reloads nothing.
+    pub fn rewrite(&self, config: &Config) {
+        self.rewrite_text(&config.text(self.folder.path()));
+    }
+
+    pub fn rewrite_text(&self, text: &str) {
+        let new = self.path.with_extension("new");
+        fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path)).expect("replace the configuration");
+    }
+
+    /// Any other command of the program, with this gate's configuration.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        output(Command::new(BINARY).args(arguments).arg("--config").arg(&self.path).env("NO_COLOR", "1"))
+    }
+
+    /// `farmgate reload`, which must succeed.
+    pub fn reload(&self) {
+        let output = self.command(&["reload"]);
+        assert!(output.status.success(), "reload: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// SIGHUP; the line that says what came of it.
+    pub fn sighup(&self) -> String {
+        let before = self.stderr().len();
+        self.signal("HUP");
+        self.wait_for_stderr_after(before, "reload")
+    }
+
+    pub fn signal(&self, name: &str) {
+        run(Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid())));
+    }
+
+    pub fn sigterm_and_wait(&self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait_for_exit()
+    }
+
+    pub fn wait_for_exit(&self) -> ExitStatus {
+        eventually("its exit", SOON + Duration::from_secs(20), || {
+            self.child.lock().expect("no panic while locked").try_wait().expect("a child to ask")
+        })
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.child.lock().expect("no panic while locked").try_wait().expect("a child to ask").is_none()
+    }
+
+    /// Lines of the access log, `"http"` or `"https"`; none if there is none yet.
+    pub fn access_log(&self, which: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.folder.path().join(format!("{which}.log"))).unwrap_or_default();
+        text.lines().map(str::to_string).collect()
+    }
+
+    /// The first access log line that has `needle` in it, as soon as there is one.
+    pub fn wait_for_access(&self, which: &str, needle: &str) -> String {
+        eventually(&format!("a line of {which}.log with {needle:?}"), SOON, || {
+            self.access_log(which).into_iter().find(|line| line.contains(needle))
+        })
+    }
+
+    /// Resident memory. Shared pages count too.
+    pub fn rss_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number of KiB")
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if let Ok(mut child) = self.child.lock() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if thread::panicking() {
+            eprintln!("--- configuration\n{}", fs::read_to_string(&self.path).unwrap_or_default());
+            let lines = self.lines.lock().map(|lines| lines.clone()).unwrap_or_default();
+            eprintln!("--- stderr of farmgate, {} lines, the last of them:", lines.len());
+            lines.iter().skip(lines.len().saturating_sub(60)).for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+/// A log line without colours.
+fn plain(line: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some(start) = rest.find('\u{1b}') {
+        out.push_str(&rest[..start]);
+        rest = rest[start..].split_once('m').map_or("", |(_, after)| after);
+    }
+    out + rest
+}

@@ -1,0 +1,129 @@
+//! What the tests are made of: the program under test (`gate`), its peers on both sides (`guile`, `recorder`,
+//! `guix_client`, `http1`, `h2`, `tls`) and the certificates (`pki`). Nothing here knows farmgate's insides.
+#![allow(dead_code)]
+
+pub mod config;
+pub mod curl;
+pub mod farm;
+pub mod gate;
+pub mod guile;
+pub mod guix_client;
+pub mod h2;
+pub mod http1;
+pub mod pki;
+pub mod recorder;
+pub mod spellings;
+pub mod tls;
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything that should happen "at once" may take before a test gives up.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// `limit`, stretched by `FARMGATE_TEST_PATIENCE` (a factor, 1 if unset) for slow machines.
+pub fn patience(limit: Duration) -> Duration {
+    let factor = std::env::var("FARMGATE_TEST_PATIENCE").ok().and_then(|text| text.parse::<f64>().ok());
+    limit.mul_f64(factor.unwrap_or(1.0))
+}
+
+/// Waits until `probe` gives something. Here and in `output` are the only sleeps of these tests.
+pub fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + patience(limit);
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited {limit:?} for this in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// `eventually` for a plain condition.
+pub fn eventually_true(what: &str, mut probe: impl FnMut() -> bool) {
+    eventually(what, SOON, || probe().then_some(()));
+}
+
+/// False when `program` is missing and the environment allows to go without. A missing peer is a failure otherwise.
+pub fn need(program: &str) -> bool {
+    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .any(|folder| folder.join(program).is_file());
+    if !found && std::env::var_os("FARMGATE_TEST_SKIP_MISSING").is_none() {
+        let package = if program == "guile" { "guile-3.0" } else { program };
+        panic!(
+            "these tests need `{program}`: apt-get install {package} \
+             (or set FARMGATE_TEST_SKIP_MISSING=1 to skip what needs it)"
+        );
+    }
+    if !found {
+        eprintln!("skipped: no `{program}` here");
+    }
+    found
+}
+
+/// A port on the loopback where nobody listens.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// The folder that these tests were built from.
+pub fn tests_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+/// Runs a command to its end, and panics with what it said unless it succeeded. Its stdout.
+pub fn run(command: &mut Command) -> String {
+    let output = output(command);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a command to its end, or kills it and panics when it does not come to one.
+pub fn output(command: &mut Command) -> Output {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (mut stdout, mut stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+    thread::scope(|scope| {
+        let read_all = |pipe: &mut dyn Read| {
+            let mut bytes = Vec::new();
+            let _ = pipe.read_to_end(&mut bytes);
+            bytes
+        };
+        let stdout = scope.spawn(move || read_all(&mut stdout));
+        let stderr = scope.spawn(move || read_all(&mut stderr));
+        let end = Instant::now() + patience(SOON);
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("a child to ask") {
+                break Some(status);
+            }
+            if Instant::now() > end {
+                let _ = child.kill();
+                let _ = child.wait();
+                break None;
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        let (stdout, stderr) = (stdout.join().expect("no panic"), stderr.join().expect("no panic"));
+        let status =
+            status.unwrap_or_else(|| panic!("no end to {command:?}: {}", String::from_utf8_lossy(&stderr)));
+        Output { status, stdout, stderr }
+    })
+}
+
+/// `seed` and a newline over and over, `size` bytes: what the backends answer for a file (see `double.scm`).
+pub fn pattern(seed: &str, size: usize) -> Vec<u8> {
+    format!("{seed}\n").bytes().cycle().take(size).collect()
+}
