@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use farmgate::cli::{self, Cli};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // clap ends the process with status 2 on a bad command line, and says what it expected.
     let cli = Cli::parse();

@@ -39,6 +39,13 @@ impl Connector {
         Self { backend, connect, restart, last_good: Mutex::new(None) }
     }
 
+    /// A new connection, as soon as the backend takes one.
+    pub(super) async fn open(&self) -> Result<Stream> {
+        let tcp = self.connect_patiently().await?;
+        tcp.set_nodelay(true).map_err(|error| self.explain(error))?;
+        Ok(Stream::from(tcp))
+    }
+
     async fn connect_patiently(&self) -> Result<TcpStream> {
         let began = Instant::now();
         let mut waiting = false;
@@ -122,6 +129,6 @@ fn is_away(error: &io::Error) -> bool {
 impl Connect for Connector {
     /// Connects to the backend; `_address` is the engine's name for it and no real address.
     async fn connect(&self, _address: &PingoraAddr) -> Result<Stream> {
-        self.connect_patiently().await.map(Stream::from)
+        self.open().await
     }
 }

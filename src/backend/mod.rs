@@ -6,8 +6,10 @@
 
 mod connect;
 mod peer;
+mod pool;
 mod request;
 mod typed_headers;
 
 pub use peer::{Peers, Use};
+pub use pool::Pool;
 pub use request::{Forwarded, to_ci, to_publish};

@@ -6,13 +6,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pingora::Result;
+use pingora::protocols::Stream;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
 use super::connect::Connector;
 use crate::config::{Backend, Timeouts};
-
-/// Idle connections to a backend are given up after this long.
-const IDLE: Duration = Duration::from_secs(60);
 
 /// How a connection to a backend is to be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,51 +24,60 @@ pub enum Use {
     Nar,
 }
 
-/// One backend, in the engine's terms.
+/// One backend: how to reach it, in our terms and in the engine's.
 #[derive(Clone, Debug)]
 pub struct Peers {
-    pooled: HttpPeer,
-    fresh: HttpPeer,
-    nar: HttpPeer,
+    connector: Arc<Connector>,
+    key: u64,
+    usual: (Duration, Duration),
+    nar: Duration,
+    engine: HttpPeer,
 }
 
 impl Peers {
     /// Describes `backend`.
     pub fn new(backend: &Backend, timeouts: &Timeouts) -> Self {
         let connector = Arc::new(Connector::new(backend.clone(), timeouts.connect, timeouts.backend_restart));
-        let make = |kind: Use, read: Duration, send: Duration| {
-            // The connector knows the addresses. The engine's own idea of one is a key of its pool, and the
-            // unspecified address is the one that it does not compare with a pooled connection's peer.
-            let mut peer = HttpPeer::new((Ipv4Addr::UNSPECIFIED, backend.port), false, String::new());
-            peer.group_key = group_key(backend, kind);
-            peer.options.custom_l4 = Some(connector.clone());
-            peer.options.read_timeout = Some(read);
-            peer.options.write_timeout = Some(send);
-            peer.options.idle_timeout = Some(if kind == Use::Pooled { IDLE } else { Duration::ZERO });
-            peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-            peer
-        };
-        Self {
-            pooled: make(Use::Pooled, timeouts.read, timeouts.send),
-            fresh: make(Use::Fresh, timeouts.read, timeouts.send),
-            nar: make(Use::Nar, timeouts.nar, timeouts.nar),
+        let key = key_of(backend);
+        // The connector knows the addresses. The engine's own idea of one is a key of its pool, and the
+        // unspecified address is the one that it does not compare with a pooled connection's peer.
+        let mut engine = HttpPeer::new((Ipv4Addr::UNSPECIFIED, backend.port), false, String::new());
+        engine.group_key = key;
+        engine.options.custom_l4 = Some(connector.clone());
+        engine.options.read_timeout = Some(timeouts.read);
+        engine.options.write_timeout = Some(timeouts.send);
+        engine.options.idle_timeout = Some(Duration::ZERO);
+        engine.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        Self { connector, key, usual: (timeouts.read, timeouts.send), nar: timeouts.nar, engine }
+    }
+
+    /// The backend as the engine sees it, for answers that the engine fetches: a fresh connection each time.
+    pub fn for_engine(&self) -> HttpPeer {
+        self.engine.clone()
+    }
+
+    /// Tells this backend's connections from another's.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// How long to wait for the backend to say something, and to take something.
+    pub fn timeouts(&self, usage: Use) -> (Option<Duration>, Option<Duration>) {
+        match usage {
+            Use::Nar => (Some(self.nar), Some(self.nar)),
+            Use::Pooled | Use::Fresh => (Some(self.usual.0), Some(self.usual.1)),
         }
     }
 
-    /// The peer for a request.
-    pub fn peer(&self, usage: Use) -> &HttpPeer {
-        match usage {
-            Use::Pooled => &self.pooled,
-            Use::Fresh => &self.fresh,
-            Use::Nar => &self.nar,
-        }
+    /// A new connection.
+    pub async fn connect(&self) -> Result<Stream> {
+        Ok(Box::new(self.connector.open().await?))
     }
 }
 
-/// Keeps the pools of different backends, and of different uses, apart.
-fn group_key(backend: &Backend, kind: Use) -> u64 {
+/// Keeps the connections of different backends apart.
+fn key_of(backend: &Backend) -> u64 {
     let mut hasher = DefaultHasher::new();
     backend.to_string().hash(&mut hasher);
-    kind.hash(&mut hasher);
     hasher.finish()
 }

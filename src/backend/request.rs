@@ -51,7 +51,10 @@ pub fn to_ci(client: &RequestHeader, forwarded: &Forwarded<'_>, close: bool) -> 
     let mut request = bare(client)?;
     request.insert_header(header::HOST, forwarded.host)?;
     for (name, value) in &client.headers {
-        if *name != header::COOKIE && passes(name, &client.headers) && typed_headers::is_readable(name, value.as_bytes()) {
+        if *name != header::COOKIE
+            && passes(name, &client.headers)
+            && typed_headers::is_readable(name, value.as_bytes())
+        {
             request.append_header(name.clone(), value.clone())?;
         }
     }

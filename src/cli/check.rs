@@ -19,7 +19,7 @@ pub(super) fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let loaded = match config::load(config) {
         Ok(loaded) => loaded,
         Err(error) if arguments.json => {
-            println!("{}", json_of_error(&error));
+            super::print(&format!("{}\n", json_of_error(&error)))?;
             return Err(error.into());
         }
         Err(error) => return Err(error.into()),
@@ -29,9 +29,9 @@ pub(super) fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json {
         let json =
             serde_json::to_string_pretty(&report).map_err(|error| Failure::Failed(error.to_string()))?;
-        println!("{json}");
+        super::print(&format!("{json}\n"))?;
     } else {
-        print(&report);
+        super::print(&as_text(&report))?;
     }
     if report.errors.is_empty() {
         return Ok(());
@@ -39,27 +39,26 @@ pub(super) fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
     Err(Failure::Wrong(format!("{}: {} to correct", config.display(), count(report.errors.len(), "problem"))))
 }
 
-fn print(report: &Report) {
+fn as_text(report: &Report) -> String {
+    let mut lines = Vec::new();
     for site in &report.sites {
-        println!("{}", site.names.join(" "));
-        println!("  certificate   {}", site.certificate);
-        println!("  plain HTTP    {}\n", site.plain_http);
+        lines.push(site.names.join(" "));
+        lines.push(format!("  certificate   {}", site.certificate));
+        lines.push(format!("  plain HTTP    {}\n", site.plain_http));
         let width = site.routes.iter().map(|row| row.path.chars().count()).max().unwrap_or(0);
         for row in &site.routes {
             let note = if row.note.is_empty() { String::new() } else { format!("  ({})", row.note) };
-            println!("  {:<width$}  {}{note}", row.path, row.answered_by);
+            lines.push(format!("  {:<width$}  {}{note}", row.path, row.answered_by));
         }
-        println!();
+        lines.push(String::new());
     }
-    for warning in &report.warnings {
-        println!("warning: {warning}");
-    }
-    for error in &report.errors {
-        println!("error: {error}");
-    }
+    lines.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.extend(report.errors.iter().map(|error| format!("error: {error}")));
     if report.errors.is_empty() {
-        println!("The configuration is good ({}).", count(report.warnings.len(), "warning"));
+        lines.push(format!("The configuration is good ({}).", count(report.warnings.len(), "warning")));
     }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn count(number: usize, what: &str) -> String {

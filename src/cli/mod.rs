@@ -54,6 +54,17 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
+/// Prints `text` on stdout. A reader that has seen enough, such as `head`, is no failure of ours.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(error.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// How a command failed.
 #[derive(Debug)]
 pub enum Failure {

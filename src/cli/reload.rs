@@ -10,7 +10,7 @@ pub(super) fn run(config: &Path) -> Result<(), Failure> {
     let reply = control::call(&config::control_socket(config)?, Request::Reload)
         .map_err(|error| Failure::Failed(error.to_string()))?;
     for note in reply.notes() {
-        println!("{note}");
+        super::print(&format!("{note}\n"))?;
     }
     match reply.error() {
         None => Ok(()),

@@ -2,7 +2,6 @@
 //! beside this.
 
 mod answer;
-mod buffered;
 mod context;
 mod cross_site;
 mod error_page;
@@ -12,6 +11,7 @@ mod local;
 mod phases;
 mod plan;
 mod refusals;
+mod relay;
 
 pub use context::Context;
 pub use generation::{Generation, Live, Logs, Site};

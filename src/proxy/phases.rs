@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use http::{Method, Version, header};
-use pingora::connectors::TransportConnector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -16,8 +15,9 @@ use super::context::{Context, connection};
 use super::error_page::Problem;
 use super::generation::Live;
 use super::plan::{self, Plan, Upstream, Which};
-use super::{answer, buffered, local};
-use crate::backend::{self, Forwarded, Use};
+use super::relay::{self, Exchange};
+use super::{answer, local};
+use crate::backend::{self, Forwarded, Peers, Pool, Use};
 use crate::log::Entry;
 use crate::route;
 
@@ -29,16 +29,20 @@ const TRIES: usize = 3;
 /// The gate: what pingora calls at each phase of a request. One per worker thread.
 pub struct Gatekeeper {
     live: Arc<Live>,
-    connector: TransportConnector,
+    pool: Arc<Pool>,
 }
 
 impl Gatekeeper {
     /// A gate that follows `live`.
     pub fn new(live: Arc<Live>) -> Self {
-        Self { live, connector: TransportConnector::new(None) }
+        Self { live, pool: Arc::default() }
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut Context, problem: &Problem) -> Result<()> {
+        if problem.status() == 400 {
+            // A client that does not speak as we do may mean something else by what it sends next.
+            session.set_keepalive(None);
+        }
         ctx.error_id = Some(answer::send_problem(session, problem).await?);
         Ok(())
     }
@@ -59,15 +63,24 @@ impl Gatekeeper {
         }
     }
 
-    /// Reads a body in full, then sends it on; bodies never wait for a backend that is already listening.
-    async fn forward_body(&self, session: &mut Session, ctx: &mut Context, upstream: Upstream) -> Result<()> {
-        let limit = ctx.generation.config.limits.body;
-        let Some(body) = buffered::read_body(session, limit).await? else {
-            return self.refuse(session, ctx, &Problem::BodyTooLarge).await;
+    /// Answers from the backend.
+    async fn relay(&self, session: &mut Session, ctx: &mut Context, upstream: Upstream) -> Result<()> {
+        let body = if session.is_body_empty() {
+            None
+        } else {
+            match relay::read_body(session, ctx.generation.config.limits.body).await? {
+                Some(body) => Some(body),
+                None => return self.refuse(session, ctx, &Problem::BodyTooLarge).await,
+            }
         };
         let request = upstream_request(session, ctx, upstream)?;
-        let peer = peer_of(ctx, upstream)?;
-        buffered::exchange(session, &self.connector, &peer, request, body).await
+        let exchange = Exchange {
+            peers: peers_of(ctx, upstream)?,
+            usage: if body.is_some() { Use::Fresh } else { upstream.usage },
+            repeatable: upstream.repeatable && body.is_none(),
+            pool: &self.pool,
+        };
+        exchange.run(session, request, body).await
     }
 }
 
@@ -125,17 +138,17 @@ impl ProxyHttp for Gatekeeper {
         }
         match ctx.upstream {
             None => Ok(true),
-            Some(upstream) if !session.is_body_empty() => {
-                self.forward_body(session, ctx, upstream).await?;
+            Some(upstream) if upstream.cached && session.is_body_empty() => Ok(false),
+            Some(upstream) => {
+                self.relay(session, ctx, upstream).await?;
                 Ok(true)
             }
-            Some(_) => Ok(false),
         }
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let upstream = ctx.upstream.ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        Ok(Box::new(peer_of(ctx, upstream)?))
+        Ok(Box::new(peers_of(ctx, upstream)?.for_engine()))
     }
 
     async fn upstream_request_filter(
@@ -233,15 +246,14 @@ impl ProxyHttp for Gatekeeper {
     }
 }
 
-fn peer_of(ctx: &Context, upstream: Upstream) -> Result<HttpPeer> {
+fn peers_of(ctx: &Context, upstream: Upstream) -> Result<&Peers> {
     let site = ctx.site();
     let peers = match upstream.backend {
         Which::Publish => site.publish.as_ref(),
         Which::Ci => site.ci.as_ref(),
     };
     // `plan` chose a backend that the site has.
-    let peers = peers.ok_or_else(|| Error::new(ErrorType::InternalError))?;
-    Ok(peers.peer(upstream.usage).clone())
+    peers.ok_or_else(|| Error::new(ErrorType::InternalError))
 }
 
 fn upstream_request(session: &Session, ctx: &Context, upstream: Upstream) -> Result<RequestHeader> {
@@ -273,8 +285,23 @@ fn upstream_request(session: &Session, ctx: &Context, upstream: Upstream) -> Res
 
 /// What every response from a backend goes through on its way out.
 pub(super) fn adapt_response(session: &Session, response: &mut ResponseHeader) {
-    // One hop's business (RFC 9110 section 7.6.1); the engine sets `Connection` anew.
-    for name in ["keep-alive", "proxy-connection", "upgrade"] {
+    // One hop's business (RFC 9110 section 7.6.1), and what that hop names as such; the engine sets
+    // `Connection` anew.
+    let nominated: Vec<String> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| {
+            !matches!(name.as_str(), "close" | "keep-alive" | "transfer-encoding" | "content-length")
+        })
+        .collect();
+    for name in &nominated {
+        response.remove_header(name.as_str());
+    }
+    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "trailer", "upgrade"] {
         response.remove_header(name);
     }
     // HTTP/1.0 knows no chunks; there the end of the connection is the end of the body (RFC 9112 section 6.3).

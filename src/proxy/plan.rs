@@ -4,7 +4,7 @@
 
 use std::time::SystemTime;
 
-use http::Method;
+use http::{Method, Version};
 use pingora::http::RequestHeader;
 
 use super::cross_site;
@@ -43,6 +43,8 @@ pub struct Upstream {
     pub usage: Use,
     /// Asking twice does no harm.
     pub repeatable: bool,
+    /// The engine fetches the answer, through its cache phases.
+    pub cached: bool,
 }
 
 /// One of a site's backends.
@@ -72,6 +74,10 @@ fn try_plan(
     let host = host_of(request, target);
     let (index, redirect) = match host::look_up(generation, host) {
         HostIs::Malformed => return Err(Problem::BadHost),
+        // HTTP/1.1 requires the field (RFC 9112 section 3.2).
+        HostIs::Anonymous if host.is_none() && request.version == Version::HTTP_11 => {
+            return Err(Problem::BadHost);
+        }
         HostIs::Site(index) => (index, None),
         HostIs::Anonymous => (site_of_handshake(generation, connection).unwrap_or(0), None),
         HostIs::Unknown(_) if connection.tls.is_some() => {
@@ -166,7 +172,7 @@ fn admin(
     }
     // Cuirass changes state on GET: nothing here is asked twice, so a pooled connection, which may turn out
     // stale after the request was sent, is no place for it.
-    let upstream = Upstream { backend: Which::Ci, usage: Use::Fresh, repeatable: false };
+    let upstream = Upstream { backend: Which::Ci, usage: Use::Fresh, repeatable: false, cached: false };
     Ok(Plan::Admin(upstream, administrator))
 }
 
@@ -185,7 +191,14 @@ fn upstream(site: &Site, door: Door, request: &RequestHeader) -> Result<Upstream
         // It knows GET only.
         Which::Publish if !is_read => Err(Problem::MethodNotAllowed),
         Which::Ci if !is_passed_on(&request.method) => Err(Problem::MethodNotAllowed),
-        _ => Ok(Upstream { backend, usage, repeatable: is_read }),
+        _ => {
+            // Not HEAD: over HTTP/2 the engine would send the body along (RFC 9113 section 8.1.1).
+            let cached =
+                request.method == Method::GET && matches!(door, Door::Log | Door::Static | Door::Download);
+            // A pooled connection may turn out stale when the request is already sent.
+            let usage = if is_read { usage } else { Use::Fresh };
+            Ok(Upstream { backend, usage, repeatable: is_read, cached })
+        }
     }
 }
 

@@ -179,7 +179,12 @@ impl Prepared {
         info!("stopping: no new connections, {} to finish", supervisor.caps.open());
         // The receivers are there as long as their threads are; one that is gone needs no telling.
         let _ = shutdown.send(true);
-        drain(&supervisor.caps).await;
+        tokio::select! {
+            () = drain(&supervisor.caps) => {}
+            // Told a second time, somebody is in a hurry.
+            _ = terminate.recv() => warn!("told again to stop: {} connections are cut", supervisor.caps.open()),
+            _ = interrupt.recv() => warn!("told again to stop: {} connections are cut", supervisor.caps.open()),
+        }
         let _ = end.send(true);
         for thread in threads {
             let _ = thread.join();
@@ -194,7 +199,7 @@ impl Prepared {
     }
 }
 
-/// Waits for the last connection, as long as grace allows, or less when told a second time.
+/// Waits for the last connection, as long as grace allows.
 async fn drain(caps: &Caps) {
     let deadline = tokio::time::Instant::now() + GRACE;
     while caps.open() > 0 {

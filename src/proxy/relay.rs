@@ -1,0 +1,204 @@
+//! A request's exchange with its backend, and the answer on its way to the client.
+//!
+//! This stands in for the upstream half of the engine, on the engine's own client and server sessions, for
+//! everything that is not cached, and for two reasons.
+//!
+//! *Bodies.* Guile's web server reads a whole request before it serves anybody else, so one client that is slow
+//! with its upload would stall the farm; and it does not know chunked request bodies, whose bytes would become
+//! the next request. A body has to be here in full before the backend hears of it, and the engine, which
+//! streams, has no way to be given one.
+//!
+//! *Cost.* The engine runs the two directions of a request as two state machines joined by channels, which is
+//! what HTTP/2 backends, upgrades and uploads need. A narinfo needs one after the other.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v1::client::HttpSession as Upstream;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use super::phases::adapt_response;
+use crate::backend::{Peers, Pool, Use};
+
+/// How often a request is sent anew that its backend dropped without a word.
+const TRIES: usize = 3;
+/// A backend that answers within this time is not worth watching the client meanwhile.
+const PROMPT: Duration = Duration::from_millis(5);
+
+/// Where a request goes, and how.
+pub struct Exchange<'a> {
+    /// The backend.
+    pub peers: &'a Peers,
+    /// How its connections are used.
+    pub usage: Use,
+    /// Asking twice does no harm.
+    pub repeatable: bool,
+    /// The idle connections of this worker.
+    pub pool: &'a Arc<Pool>,
+}
+
+/// Reads the request's body; none when it is larger than `limit` bytes.
+pub async fn read_body(session: &mut Session, limit: u64) -> Result<Option<Bytes>> {
+    let announced = session
+        .get_header(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok())
+        .and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Ok(None);
+    }
+    if session.req_header().headers.contains_key(header::EXPECT) {
+        session.write_continue_response().await?;
+    }
+    let mut body = BytesMut::new();
+    while let Some(part) = session.read_request_body().await.map_err(|error| error.into_down())? {
+        if (body.len() + part.len()) as u64 > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(Some(body.freeze()))
+}
+
+impl Exchange<'_> {
+    /// Sends `request`, with `body` if there is one, and the answer to the client.
+    pub async fn run(
+        &self,
+        session: &mut Session,
+        mut request: RequestHeader,
+        body: Option<Bytes>,
+    ) -> Result<()> {
+        // A method that is expected to have a body says so when it has none (RFC 9110 section 8.6).
+        if body.is_some() || matches!(request.method, Method::POST | Method::PUT | Method::PATCH) {
+            request.insert_header(header::CONTENT_LENGTH, body.as_ref().map_or(0, Bytes::len))?;
+        }
+        let mut upstream = self.ask(session, &request, body.as_deref().unwrap_or_default()).await?;
+        let head_only = session.req_header().method == Method::HEAD;
+        send_head(session, &upstream, head_only).await?;
+        if !head_only {
+            send_body(session, &mut upstream).await?;
+        }
+        self.put_back(upstream).await;
+        Ok(())
+    }
+
+    /// Sends the request until there is the head of an answer.
+    async fn ask(&self, session: &mut Session, request: &RequestHeader, body: &[u8]) -> Result<Upstream> {
+        let mut tries = 0;
+        loop {
+            let pooled = if self.usage == Use::Pooled { self.pool.take(self.peers.key()) } else { None };
+            let is_pooled = pooled.is_some();
+            let stream = match pooled {
+                Some(stream) => stream,
+                None => self.peers.connect().await.map_err(|error| error.into_up())?,
+            };
+            let mut upstream = Upstream::new(stream);
+            (upstream.read_timeout, upstream.write_timeout) = self.peers.timeouts(self.usage);
+            match converse(session, &mut upstream, request, body).await {
+                Ok(()) => return Ok(upstream),
+                // A pooled connection may have been closed while the request was on its way, and a backend that
+                // is restarted drops what it was doing. Both are saved by asking again.
+                Err(error) if self.repeatable && was_dropped(&error) && (is_pooled || tries < TRIES) => {
+                    // A pool of stale connections is gone through at no cost; what counts are fresh ones.
+                    tries += usize::from(!is_pooled);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Keeps the connection, if the answer was read to its end and the backend wants to go on.
+    async fn put_back(&self, mut upstream: Upstream) {
+        if self.usage == Use::Pooled && upstream.is_body_done() {
+            upstream.respect_keepalive();
+            if let Some(stream) = upstream.reuse().await {
+                self.pool.put(self.peers.key(), stream);
+            }
+        }
+    }
+}
+
+/// One request, up to the head of its answer.
+async fn converse(
+    session: &mut Session,
+    upstream: &mut Upstream,
+    request: &RequestHeader,
+    body: &[u8],
+) -> Result<()> {
+    let send = async {
+        upstream.write_request_header(Box::new(request.clone())).await?;
+        if !body.is_empty() {
+            upstream.write_body(body).await?;
+            upstream.finish_body().await?;
+        }
+        loop {
+            upstream.read_response().await?;
+            // 100 and its kin are one hop's business (RFC 9110 section 15.2).
+            if !upstream.get_status().is_some_and(|status| status.is_informational()) {
+                return Ok(());
+            }
+        }
+    };
+    while_client_waits(session, send).await?.map_err(|error: Box<Error>| error.into_up())
+}
+
+async fn send_head(session: &mut Session, upstream: &Upstream, head_only: bool) -> Result<()> {
+    let Some(mut response) = upstream.resp_header().cloned() else {
+        return Err(Error::new(ErrorType::InternalError));
+    };
+    let sized = response.headers.contains_key(header::CONTENT_LENGTH);
+    if !sized && !matches!(response.status.as_u16(), 204 | 304) {
+        response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    }
+    adapt_response(session, &mut response);
+    write_head(session, response, head_only).await.map_err(|error| error.into_down())
+}
+
+async fn write_head(session: &mut Session, response: ResponseHeader, end: bool) -> Result<()> {
+    session.write_response_header(Box::new(response), end).await
+}
+
+async fn send_body(session: &mut Session, upstream: &mut Upstream) -> Result<()> {
+    loop {
+        let part = while_client_waits(session, upstream.read_body_ref()).await?;
+        let Some(part) = part.map_err(|error| error.into_up())? else { break };
+        let written = match session.as_downstream_mut() {
+            // Straight from the buffer it was read into.
+            ServerSession::H1(http1) => http1.write_body(part).await.map(drop),
+            other => other.write_response_body(Bytes::copy_from_slice(part), false).await,
+        };
+        written.map_err(|error| error.into_down())?;
+    }
+    session.write_response_body(None, true).await.map_err(|error| error.into_down())
+}
+
+/// Waits for the backend, and after a moment for the client to leave as well: then nobody needs the answer.
+///
+/// Reading from the client is also what sends out the bytes gathered for it.
+async fn while_client_waits<T>(session: &mut Session, backend: impl Future<Output = T>) -> Result<T> {
+    let mut backend = pin!(backend);
+    if let Ok(answer) = tokio::time::timeout(PROMPT, &mut backend).await {
+        return Ok(answer);
+    }
+    tokio::select! {
+        biased;
+        answer = &mut backend => Ok(answer),
+        // Pends for as long as the client is there; what it sends meanwhile is kept for its next request.
+        gone = session.as_downstream_mut().read_body_or_idle(true) => match gone {
+            Err(error) => Err(error.into_down()),
+            Ok(_) => Err(Error::new_down(ErrorType::ConnectionClosed)),
+        },
+    }
+}
+
+/// Whether the backend closed the connection before it said anything.
+fn was_dropped(error: &Error) -> bool {
+    matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
+        && *error.esource() == pingora::ErrorSource::Upstream
+}
