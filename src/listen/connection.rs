@@ -313,11 +313,16 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // HTTP/2 reads before it flushes, and would wait for ever for a flush that waits for a read.
-        if self.pending.len() < SMALL && !self.is_http2() {
-            return Poll::Ready(Ok(()));
+        let is_http2 = self.is_http2();
+        if self.pending.len() >= if is_http2 { GATHER } else { SMALL } {
+            return self.poll_send(cx);
         }
-        self.poll_send(cx)
+        // HTTP/2 flushes after every frame, and does not always read after that. Polled once more, it does, and
+        // by then it has written all the frames it has.
+        if is_http2 && !self.pending.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
