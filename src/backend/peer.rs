@@ -27,6 +27,7 @@ pub enum Use {
 /// One backend: how to reach it, in our terms and in the engine's.
 #[derive(Clone, Debug)]
 pub struct Peers {
+    name: String,
     connector: Arc<Connector>,
     key: u64,
     usual: (Duration, Duration),
@@ -48,12 +49,24 @@ impl Peers {
         engine.options.write_timeout = Some(timeouts.send);
         engine.options.idle_timeout = Some(Duration::ZERO);
         engine.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        Self { connector, key, usual: (timeouts.read, timeouts.send), nar: timeouts.nar, engine }
+        Self {
+            name: backend.to_string(),
+            connector,
+            key,
+            usual: (timeouts.read, timeouts.send),
+            nar: timeouts.nar,
+            engine,
+        }
     }
 
     /// The backend as the engine sees it, for answers that the engine fetches: a fresh connection each time.
     pub fn for_engine(&self) -> HttpPeer {
         self.engine.clone()
+    }
+
+    /// Host and port, as configured.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Tells this backend's connections from another's.
@@ -62,10 +75,10 @@ impl Peers {
     }
 
     /// How long to wait for the backend to say something, and to take something.
-    pub fn timeouts(&self, usage: Use) -> (Option<Duration>, Option<Duration>) {
+    pub fn timeouts(&self, usage: Use) -> (Duration, Duration) {
         match usage {
-            Use::Nar => (Some(self.nar), Some(self.nar)),
-            Use::Pooled | Use::Fresh => (Some(self.usual.0), Some(self.usual.1)),
+            Use::Nar => (self.nar, self.nar),
+            Use::Pooled | Use::Fresh => self.usual,
         }
     }
 

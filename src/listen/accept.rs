@@ -19,6 +19,9 @@ use super::connection::{Connection, ConnectionInfo, Refusals, TlsInfo, Transport
 /// How long to pause when the process has no file descriptors left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 
+/// What rustls may hold of a connection's answers before the socket takes them, in bytes.
+const TLS_BUFFER: usize = 160 * 1024;
+
 /// What is spoken on a socket.
 #[derive(Clone)]
 pub enum Protocol {
@@ -112,7 +115,9 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
             Protocol::Http => (Transport::Plain(tcp), None),
             Protocol::Https(config) => {
                 let handshake = TlsAcceptor::from(config.clone()).accept(tcp);
-                let stream = timeout(limits.header_timeout, handshake).await??;
+                let mut stream = timeout(limits.header_timeout, handshake).await??;
+                // rustls would take no more than 64 KiB at a time, which is a gathered write less a few bytes.
+                stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
                 let session = stream.get_ref().1;
                 let info = TlsInfo {
                     server_name: session.server_name().map(str::to_ascii_lowercase),

@@ -73,14 +73,14 @@ impl Gatekeeper {
                 None => return self.refuse(session, ctx, &Problem::BodyTooLarge).await,
             }
         };
-        let request = upstream_request(session, ctx, upstream)?;
+        let ctx = &*ctx;
         let exchange = Exchange {
             peers: peers_of(ctx, upstream)?,
             usage: if body.is_some() { Use::Fresh } else { upstream.usage },
             repeatable: upstream.repeatable && body.is_none(),
             pool: &self.pool,
         };
-        exchange.run(session, request, body).await
+        exchange.run(session, &|session| upstream_request(session, ctx, upstream), body).await
     }
 }
 

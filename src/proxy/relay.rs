@@ -22,7 +22,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use tokio::time::timeout;
 
 use super::phases::adapt_response;
 use crate::backend::{Peers, Pool, Use};
@@ -31,6 +32,9 @@ use crate::backend::{Peers, Pool, Use};
 const TRIES: usize = 3;
 /// A backend that answers within this time is not worth watching the client meanwhile.
 const PROMPT: Duration = Duration::from_millis(5);
+
+/// Makes the backend's request from the client's; called for each try.
+pub type MakeRequest<'a> = dyn Fn(&Session) -> Result<RequestHeader> + Send + Sync + 'a;
 
 /// Where a request goes, and how.
 pub struct Exchange<'a> {
@@ -67,29 +71,35 @@ pub async fn read_body(session: &mut Session, limit: u64) -> Result<Option<Bytes
 }
 
 impl Exchange<'_> {
-    /// Sends `request`, with `body` if there is one, and the answer to the client.
+    /// Sends the request that `make` makes, with `body` if there is one, and the answer to the client.
     pub async fn run(
         &self,
         session: &mut Session,
-        mut request: RequestHeader,
+        make: &MakeRequest<'_>,
         body: Option<Bytes>,
     ) -> Result<()> {
-        // A method that is expected to have a body says so when it has none (RFC 9110 section 8.6).
-        if body.is_some() || matches!(request.method, Method::POST | Method::PUT | Method::PATCH) {
-            request.insert_header(header::CONTENT_LENGTH, body.as_ref().map_or(0, Bytes::len))?;
-        }
-        let mut upstream = self.ask(session, &request, body.as_deref().unwrap_or_default()).await?;
+        let mut upstream = self.ask(session, make, body.as_ref()).await?;
         let head_only = session.req_header().method == Method::HEAD;
         send_head(session, &upstream, head_only).await?;
         if !head_only {
-            send_body(session, &mut upstream).await?;
+            send_body(session, &mut upstream, self.patience()).await?;
         }
         self.put_back(upstream).await;
         Ok(())
     }
 
+    /// How long the backend may say nothing.
+    fn patience(&self) -> Duration {
+        self.peers.timeouts(self.usage).0
+    }
+
     /// Sends the request until there is the head of an answer.
-    async fn ask(&self, session: &mut Session, request: &RequestHeader, body: &[u8]) -> Result<Upstream> {
+    async fn ask(
+        &self,
+        session: &mut Session,
+        make: &MakeRequest<'_>,
+        body: Option<&Bytes>,
+    ) -> Result<Upstream> {
         let mut tries = 0;
         loop {
             let pooled = if self.usage == Use::Pooled { self.pool.take(self.peers.key()) } else { None };
@@ -99,14 +109,18 @@ impl Exchange<'_> {
                 None => self.peers.connect().await.map_err(|error| error.into_up())?,
             };
             let mut upstream = Upstream::new(stream);
-            (upstream.read_timeout, upstream.write_timeout) = self.peers.timeouts(self.usage);
-            match converse(session, &mut upstream, request, body).await {
+            upstream.write_timeout = Some(self.peers.timeouts(self.usage).1);
+            let request = with_length(make(session)?, body)?;
+            match converse(session, &mut upstream, request, body, self.patience()).await {
                 Ok(()) => return Ok(upstream),
                 // A pooled connection may have been closed while the request was on its way, and a backend that
                 // is restarted drops what it was doing. Both are saved by asking again.
                 Err(error) if self.repeatable && was_dropped(&error) && (is_pooled || tries < TRIES) => {
                     // A pool of stale connections is gone through at no cost; what counts are fresh ones.
                     tries += usize::from(!is_pooled);
+                }
+                Err(error) if *error.esource() == ErrorSource::Upstream => {
+                    return Err(error.more_context(format!("backend {}", self.peers.name())));
                 }
                 Err(error) => return Err(error),
             }
@@ -124,28 +138,38 @@ impl Exchange<'_> {
     }
 }
 
+/// A method that is expected to have a body says so when it has none (RFC 9110 section 8.6).
+fn with_length(mut request: RequestHeader, body: Option<&Bytes>) -> Result<Box<RequestHeader>> {
+    if body.is_some() || matches!(request.method, Method::POST | Method::PUT | Method::PATCH) {
+        request.insert_header(header::CONTENT_LENGTH, body.map_or(0, Bytes::len))?;
+    }
+    Ok(Box::new(request))
+}
+
 /// One request, up to the head of its answer.
 async fn converse(
     session: &mut Session,
     upstream: &mut Upstream,
-    request: &RequestHeader,
-    body: &[u8],
+    request: Box<RequestHeader>,
+    body: Option<&Bytes>,
+    patience: Duration,
 ) -> Result<()> {
-    let send = async {
-        upstream.write_request_header(Box::new(request.clone())).await?;
-        if !body.is_empty() {
+    let write = async {
+        upstream.write_request_header(request).await?;
+        if let Some(body) = body {
             upstream.write_body(body).await?;
             upstream.finish_body().await?;
         }
-        loop {
-            upstream.read_response().await?;
-            // 100 and its kin are one hop's business (RFC 9110 section 15.2).
-            if !upstream.get_status().is_some_and(|status| status.is_informational()) {
-                return Ok(());
-            }
-        }
+        Ok(())
     };
-    while_client_waits(session, send).await?.map_err(|error: Box<Error>| error.into_up())
+    write.await.map_err(|error: Box<Error>| error.into_up())?;
+    loop {
+        while_client_waits(session, upstream.read_response(), patience).await?;
+        // 100 and its kin are one hop's business (RFC 9110 section 15.2).
+        if !upstream.get_status().is_some_and(|status| status.is_informational()) {
+            return Ok(());
+        }
+    }
 }
 
 async fn send_head(session: &mut Session, upstream: &Upstream, head_only: bool) -> Result<()> {
@@ -164,10 +188,8 @@ async fn write_head(session: &mut Session, response: ResponseHeader, end: bool) 
     session.write_response_header(Box::new(response), end).await
 }
 
-async fn send_body(session: &mut Session, upstream: &mut Upstream) -> Result<()> {
-    loop {
-        let part = while_client_waits(session, upstream.read_body_ref()).await?;
-        let Some(part) = part.map_err(|error| error.into_up())? else { break };
+async fn send_body(session: &mut Session, upstream: &mut Upstream, patience: Duration) -> Result<()> {
+    while let Some(part) = while_client_waits(session, upstream.read_body_ref(), patience).await? {
         let written = match session.as_downstream_mut() {
             // Straight from the buffer it was read into.
             ServerSession::H1(http1) => http1.write_body(part).await.map(drop),
@@ -178,27 +200,36 @@ async fn send_body(session: &mut Session, upstream: &mut Upstream) -> Result<()>
     session.write_response_body(None, true).await.map_err(|error| error.into_down())
 }
 
-/// Waits for the backend, and after a moment for the client to leave as well: then nobody needs the answer.
+/// Waits for the backend, `patience` at the most, and after a moment for the client to leave as well: then nobody
+/// needs the answer.
 ///
 /// Reading from the client is also what sends out the bytes gathered for it.
-async fn while_client_waits<T>(session: &mut Session, backend: impl Future<Output = T>) -> Result<T> {
+async fn while_client_waits<T>(
+    session: &mut Session,
+    backend: impl Future<Output = Result<T>>,
+    patience: Duration,
+) -> Result<T> {
     let mut backend = pin!(backend);
-    if let Ok(answer) = tokio::time::timeout(PROMPT, &mut backend).await {
-        return Ok(answer);
-    }
-    tokio::select! {
-        biased;
-        answer = &mut backend => Ok(answer),
-        // Pends for as long as the client is there; what it sends meanwhile is kept for its next request.
-        gone = session.as_downstream_mut().read_body_or_idle(true) => match gone {
-            Err(error) => Err(error.into_down()),
-            Ok(_) => Err(Error::new_down(ErrorType::ConnectionClosed)),
+    let answer = match timeout(PROMPT.min(patience), &mut backend).await {
+        Ok(answer) => answer,
+        Err(_) => tokio::select! {
+            biased;
+            answer = timeout(patience.saturating_sub(PROMPT), &mut backend) => match answer {
+                Ok(answer) => answer,
+                Err(_) => Err(Error::explain(ErrorType::ReadTimedout, format!("silent for {patience:?}"))),
+            },
+            // Pends for as long as the client is there; what it sends meanwhile is kept for its next request.
+            gone = session.as_downstream_mut().read_body_or_idle(true) => return match gone {
+                Err(error) => Err(error.into_down()),
+                Ok(_) => Err(Error::new_down(ErrorType::ConnectionClosed)),
+            },
         },
-    }
+    };
+    answer.map_err(|error| error.into_up())
 }
 
 /// Whether the backend closed the connection before it said anything.
 fn was_dropped(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
-        && *error.esource() == pingora::ErrorSource::Upstream
+        && *error.esource() == ErrorSource::Upstream
 }

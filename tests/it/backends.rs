@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::support::config::{Config, HOST, Site};
+use super::support::curl::curl;
 use super::support::farm::{Farm, recorded};
 use super::support::gate::Gate;
 use super::support::guile::Guile;
@@ -290,6 +291,19 @@ fn head_works_on_every_route() {
     assert_eq!(connection.request("HEAD", "/missing.narinfo", &[], b"").status, 404);
     assert_eq!(connection.request("HEAD", "/nar/live/abc", &[], b"").status, 200);
     assert_eq!(farm.gate.https().request("HEAD", "/admin", &[], b"").status, 403);
+}
+
+#[test]
+fn head_works_over_http2_as_well() {
+    // A body in answer to HEAD is a protocol error there, and the end of the connection.
+    let farm = Farm::start();
+    for target in
+        ["/", "/static/x.css", "/download/7", "/log/abc", "/abc.narinfo", "/nar/gzip/abc", "/nar/live/abc"]
+    {
+        let url = format!("https://{}{target}", farm.gate.https_addr());
+        let answer = curl(&["-I", "--http2", &url]);
+        assert_eq!((answer.exit, answer.status, answer.version.as_str()), (Some(0), 200, "2"), "{target}");
+    }
 }
 
 #[test]

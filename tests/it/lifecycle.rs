@@ -3,9 +3,11 @@
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use super::support::config::{Config, HOST, Site};
 use super::support::farm::Farm;
+use super::support::gate::BINARY;
 use super::support::guix_client::hashes;
 use super::support::http1::Broken;
 use super::support::recorder::Recorder;
@@ -30,6 +32,48 @@ fn sigterm_finishes_what_is_in_flight_and_exits_with_0() {
         assert!(farm.gate.is_running(), "it waits for the download");
         assert_eq!(download.response().body.len(), 20 * 1024, "{signal}");
         assert_eq!(farm.gate.wait_for_exit().code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn told_twice_it_does_not_wait_for_anybody() {
+    let farm = Farm::start();
+    let mut download = farm.gate.https();
+    download.send(format!("GET /nar/slow/600 HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    farm.publish.wait_for("/nar/slow/600");
+    farm.gate.signal("TERM");
+    farm.gate.wait_for_stderr("stopping");
+    farm.gate.signal("TERM");
+    assert_eq!(farm.gate.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_gate_whose_file_is_half_edited_can_still_be_asked() {
+    let farm = Farm::start();
+    let text = fs::read_to_string(farm.gate.config_path()).expect("the configuration");
+    farm.gate.rewrite_text(&text.replace("[[site]]", "[[site]]\nnonsense = 1"));
+    assert!(farm.gate.command(&["status"]).status.success());
+    let reload = farm.gate.command(&["reload"]);
+    assert_eq!(reload.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&reload.stderr).contains("nonsense"));
+    assert_eq!(farm.gate.https().get("/nix-cache-info").status, 200);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let farm = Farm::start();
+    for command in ["status", "check"] {
+        let mut child = Command::new(BINARY)
+            .args([command, "--config"])
+            .arg(farm.gate.config_path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("its end");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && stderr.is_empty(), "{command}: {stderr}");
     }
 }
 
