@@ -7,6 +7,7 @@
 //! Everything here fails closed. A [`Gate`] can always be loaded; one whose files are not in order refuses
 //! everybody and says why.
 
+pub mod ca;
 mod certificate;
 mod client_ca;
 mod closed;
@@ -18,10 +19,12 @@ pub(crate) mod tests;
 mod verdict;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
 
+use self::ca::{LastSeen, OwnRevocations, RevokedSerials};
 use self::certificate::Certificate;
 use self::path::Rules;
 use self::revocation::Revocations;
@@ -29,10 +32,13 @@ use self::revocation::Revocations;
 pub use self::closed::Closed;
 pub use self::verdict::{Administrator, Refusal};
 
-/// The client CA and what it revoked, as they were when loaded. Does not change: load another one and swap.
+/// The client CA and what it revoked, as they were when loaded: load another one and swap. Only what our own CA
+/// revoked is looked up again for each verdict.
 #[derive(Debug)]
 pub struct Gate {
     state: Result<Open, Closed>,
+    own: Option<OwnRevocations>,
+    last_seen: Option<Arc<LastSeen>>,
     warnings: Vec<String>,
 }
 
@@ -49,9 +55,29 @@ impl Gate {
         Self::load_at(client_ca, crls, SystemTime::now())
     }
 
+    /// The same gate, for which the revocations of the CA in the state folder `state` count at once.
+    #[must_use]
+    pub fn with_own_revocations(self, state: &Path) -> Self {
+        Self { own: Some(OwnRevocations::new(state)), ..self }
+    }
+
+    /// The same gate, which remembers the day of each admission.
+    #[must_use]
+    pub fn with_last_seen(self, last_seen: Arc<LastSeen>) -> Self {
+        Self { last_seen: Some(last_seen), ..self }
+    }
+
+    /// Remembers that `administrator` was let in at `now`. Of a verdict alone nothing is remembered: a request can
+    /// still be refused for another reason.
+    pub fn admitted(&self, administrator: &Administrator, now: SystemTime) {
+        if let Some(last_seen) = &self.last_seen {
+            last_seen.record(administrator, now);
+        }
+    }
+
     /// The reason, if the gate is closed.
-    pub fn closed_because(&self) -> Option<&Closed> {
-        self.state.as_ref().err()
+    pub fn closed_because(&self) -> Option<Closed> {
+        self.state.as_ref().err().cloned().or_else(|| self.own_revocations().err())
     }
 
     /// What an operator should know although the gate is open: whole sentences, each with the file it is
@@ -69,9 +95,15 @@ impl Gate {
         let [leaf, others @ ..] = chain else { return Err(Refusal::NoCertificate) };
         let leaf = Certificate::parse(leaf).map_err(|_| Refusal::Malformed)?;
 
-        let rules = Rules { anchors: &open.anchors, revocations: &open.revocations, now: seconds(now) };
+        let own = self.own_revocations().map_err(|_| Refusal::Closed)?;
+        let rules =
+            Rules { anchors: &open.anchors, revocations: &open.revocations, own: &own, now: seconds(now) };
         rules.judge(&leaf, others)?;
         Ok(Administrator { serial: leaf.serial_hex(), common_name: leaf.common_name })
+    }
+
+    fn own_revocations(&self) -> Result<Arc<RevokedSerials>, Closed> {
+        self.own.as_ref().map_or_else(|| Ok(Arc::default()), OwnRevocations::current)
     }
 
     fn load_at(client_ca: &Path, crls: &[PathBuf], now: SystemTime) -> Self {
@@ -83,7 +115,7 @@ impl Gate {
             warnings.extend(revocations.warnings.iter().cloned());
             Ok(Open { anchors, revocations })
         });
-        Self { state, warnings }
+        Self { state, own: None, last_seen: None, warnings }
     }
 }
 

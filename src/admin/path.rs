@@ -2,6 +2,7 @@
 
 use rustls::pki_types::CertificateDer;
 
+use super::ca::RevokedSerials;
 use super::certificate::Certificate;
 use super::revocation::Revocations;
 use super::verdict::Refusal;
@@ -19,6 +20,8 @@ const MOST_SIGNATURES: u32 = 16;
 pub(super) struct Rules<'a> {
     pub(super) anchors: &'a [Certificate],
     pub(super) revocations: &'a Revocations,
+    /// By the CA that is run here.
+    pub(super) own: &'a RevokedSerials,
     /// Seconds since 1970.
     pub(super) now: i64,
 }
@@ -51,7 +54,7 @@ impl Rules<'_> {
 
         for certificate in path.iter().copied().chain([anchor]) {
             // An anchor too: a root in the file may have revoked the intermediate next to it.
-            if self.revocations.contains(certificate) {
+            if self.revocations.contains(certificate) || self.own.contains(certificate) {
                 return Err(Refusal::Revoked);
             }
         }
@@ -176,7 +179,8 @@ mod tests {
         let same: Vec<_> = same.iter().map(|der| Certificate::parse(der).expect("openssl made it")).collect();
         let root = Certificate::parse(&ca.der("ca")).expect("openssl made it");
 
-        let rules = Rules { anchors: &[root], revocations: &Revocations::default(), now: 0 };
+        let (revocations, own) = (Revocations::default(), RevokedSerials::default());
+        let rules = Rules { anchors: &[root], revocations: &revocations, own: &own, now: 0 };
         let mut search = Search { rules, candidates: &same, signatures: 0, refusal: Refusal::UnknownIssuer };
 
         assert!(!search.climb(&mut vec![&same[0]]));

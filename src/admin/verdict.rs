@@ -96,7 +96,7 @@ impl Refusal {
                  Install the one you were given, restart the browser, and choose it when asked."
             }
             Self::Closed => {
-                "These pages are closed: the gate has no usable client CA or revocation list to judge \
+                "These pages are closed: the gate has no usable client CA, revocation list or register to judge \
                  certificates by. \
                  The operator of this server finds the reason with \"farmgate check\"."
             }

@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which part of the library does it.
 
+mod admin;
 mod check;
 mod demo;
 mod reload;
@@ -34,6 +35,9 @@ enum Command {
     Run,
     /// Validate everything `run` would load, and print the resulting route table.
     Check(check::Arguments),
+    /// Make the admin CA; issue, revoke and list client certificates.
+    #[command(subcommand)]
+    Admin(admin::Command),
     /// Serve a made-up farm on loopback, with nothing to configure.
     Demo(demo::Arguments),
     /// Have the running gate read its configuration again.
@@ -48,6 +52,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run => run::run(&config),
         Command::Check(arguments) => check::run(&config, &arguments),
+        Command::Admin(command) => admin::run(&config, command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Reload => reload::run(&config),
         Command::Status(arguments) => status::run(&config, &arguments),

@@ -124,6 +124,7 @@ impl ProxyHttp for Gatekeeper {
             Plan::Forward(upstream) => ctx.upstream = Some(upstream),
             Plan::Admin(upstream, administrator) => {
                 ctx.upstream = Some(upstream);
+                ctx.generation.gate.admitted(&administrator, SystemTime::now());
                 ctx.administrator = Some(administrator);
             }
             Plan::Robots => {

@@ -152,7 +152,8 @@ fn admin(config: &Config, errors: &mut Vec<String>, warnings: &mut Vec<String>) 
             "admin.prefix = \"{prefix}\": Cuirass's own admin pages are below /admin, which stays guarded as well"
         ));
     }
-    let gate = Gate::load(&config.admin.client_ca, &config.admin.crl);
+    let gate =
+        Gate::load(&config.admin.client_ca, &config.admin.crl).with_own_revocations(&config.paths.state);
     if let Some(closed) = gate.closed_because() {
         warnings.push(format!("{prefix} is closed: {closed}"));
     }

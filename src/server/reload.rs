@@ -34,7 +34,7 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
     }
     let certificates = for_tls(&shown).ok_or("no site is configured")?;
     let logs = if config.access_log == old.config.access_log { old.logs.clone() } else { new_logs(&config)? };
-    let gate = load_gate(&config);
+    let gate = load_gate(&config, &supervisor.last_seen);
     if let Some(closed) = gate.closed_because() {
         notes.push(format!("{} is closed: {closed}", config.admin.prefix));
     }

@@ -18,6 +18,7 @@ use super::inspect;
 use super::supervise::{State, Supervisor, load_gate, watched_files};
 use super::watch::Watch;
 use super::workers::{self, Shared, Sockets};
+use crate::admin::ca::LastSeen;
 use crate::config::{self, Config, LogTarget};
 use crate::control::{self, Listening};
 use crate::listen::{self, Bound, Caps};
@@ -31,6 +32,8 @@ const GRACE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the access logs are brought to disk.
 const FLUSH: Duration = Duration::from_millis(200);
+/// How often it is written down who was last seen when.
+const REMEMBER: Duration = Duration::from_secs(60);
 
 /// What a caller wants to hear of.
 #[derive(Default)]
@@ -113,7 +116,8 @@ impl Prepared {
             error!("{problem}; requests are served without it");
         }
         let config = Arc::new(config);
-        let generation = Generation::new(config.clone(), load_gate(&config), logs)
+        let last_seen = Arc::new(LastSeen::load(&config.paths.state));
+        let generation = Generation::new(config.clone(), load_gate(&config, &last_seen), logs)
             .map_err(|error| RunError::Refused(format!("admin.prefix: {error}")))?;
         let live: Arc<Live> = Arc::new(ArcSwap::from_pointee(generation));
         let caps = Arc::new(Caps::default());
@@ -125,6 +129,7 @@ impl Prepared {
             caps: caps.clone(),
             listening,
             started: Instant::now(),
+            last_seen,
             state: Mutex::new(State { wardrobe, shown, watch, last_reload: None }),
         });
         let shared = Arc::new(Shared { live, tls, caps });
@@ -167,11 +172,13 @@ impl Prepared {
 
         let mut look = tokio::time::interval(LOOK);
         let mut flush = tokio::time::interval(FLUSH);
+        let mut remember = tokio::time::interval(REMEMBER);
         loop {
             tokio::select! {
                 _ = hangup.recv() => { in_background(&supervisor, |s| { s.reload(); }); }
                 _ = look.tick() => in_background(&supervisor, Supervisor::take_up_changed_files),
                 _ = flush.tick() => flush_logs(&supervisor.live),
+                _ = remember.tick() => in_background(&supervisor, remember_last_seen),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -189,6 +196,7 @@ impl Prepared {
         for thread in threads {
             let _ = thread.join();
         }
+        remember_last_seen(&supervisor);
         let generation = supervisor.live.load_full();
         generation.logs.http.close();
         generation.logs.https.close();
@@ -260,6 +268,12 @@ fn name_of(target: &LogTarget) -> String {
         LogTarget::File(path) => path.display().to_string(),
         LogTarget::Stdout => "on stdout".into(),
         LogTarget::Off => "off".into(),
+    }
+}
+
+fn remember_last_seen(supervisor: &Supervisor) {
+    if let Err(error) = supervisor.last_seen.flush() {
+        warn!("the days on which certificates were last seen are not written: {error}");
     }
 }
 

@@ -11,6 +11,7 @@ use super::certificates::{OnFailure, Shown, Wardrobe, for_tls};
 use super::reload;
 use super::watch::Watch;
 use crate::admin::Gate;
+use crate::admin::ca::{self, LastSeen};
 use crate::config::{Certificate, Config};
 use crate::control::{CertificateStatus, Handler, LastReload, Listening, Reply, Request, SiteStatus, Status};
 use crate::listen::Caps;
@@ -25,6 +26,7 @@ pub(super) struct Supervisor {
     pub(super) caps: Arc<Caps>,
     pub(super) listening: Listening,
     pub(super) started: Instant,
+    pub(super) last_seen: Arc<LastSeen>,
     pub(super) state: Mutex<State>,
 }
 
@@ -80,7 +82,7 @@ impl Supervisor {
             self.store.replace(certificates);
             state.shown = shown;
         }
-        let gate = load_gate(&generation.config);
+        let gate = load_gate(&generation.config, &self.last_seen);
         match generation.with_gate(gate) {
             Ok(generation) => self.live.store(Arc::new(generation)),
             // The prefix was good when this generation was made, and is the same.
@@ -104,7 +106,7 @@ impl Supervisor {
             uptime: self.started.elapsed().as_secs(),
             listen: self.listening.clone(),
             sites: sites.collect(),
-            admin_closed: generation.gate.closed_because().map(ToString::to_string),
+            admin_closed: generation.gate.closed_because().map(|closed| closed.to_string()),
             connections: self.caps.open(),
             connections_refused: self.caps.refused(),
             log_lines_dropped: dropped_lines(),
@@ -128,8 +130,10 @@ impl Handler for Supervisor {
 }
 
 /// Loads the gate, and logs what an operator should know of it.
-pub(super) fn load_gate(config: &Config) -> Arc<Gate> {
-    let gate = Gate::load(&config.admin.client_ca, &config.admin.crl);
+pub(super) fn load_gate(config: &Config, last_seen: &Arc<LastSeen>) -> Arc<Gate> {
+    let gate = Gate::load(&config.admin.client_ca, &config.admin.crl)
+        .with_own_revocations(&config.paths.state)
+        .with_last_seen(last_seen.clone());
     if let Some(closed) = gate.closed_because() {
         warn!("{} is closed: {closed}", config.admin.prefix);
     }
@@ -143,6 +147,8 @@ pub(super) fn load_gate(config: &Config) -> Arc<Gate> {
 pub(super) fn watched_files(config: &Config) -> Vec<PathBuf> {
     let mut files = vec![config.admin.client_ca.clone()];
     files.extend(config.admin.crl.iter().cloned());
+    // The gate reads it anew by itself. Watched so that damage is logged when it happens, and not per request.
+    files.push(ca::register_file(&config.paths.state));
     for site in &config.sites {
         if let Certificate::Files { chain, key } = &site.certificate {
             files.extend([chain.clone(), key.clone()]);

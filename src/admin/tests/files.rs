@@ -19,7 +19,7 @@ fn a_missing_client_ca_closes_the_gate() {
     let ca = Authority::quick();
     let missing = ca.path("missing.crt");
     let gate = Gate::load(&missing, &[]);
-    assert_eq!(gate.closed_because(), Some(&Closed::Missing(missing)));
+    assert_eq!(gate.closed_because(), Some(Closed::Missing(missing)));
     assert_eq!(refused(gate.judge(&[ca.client("alice", "P-256")], now())), Refusal::Closed);
 }
 
