@@ -137,6 +137,8 @@ pub struct Connection {
     info: Arc<ProxyDigest>,
     refusals: Arc<dyn Refusals>,
     refused: bool,
+    /// A flush was put off, and what it should have sent is still pending.
+    flush_deferred: bool,
     head_timeout: Duration,
     head_deadline: Option<Pin<Box<Sleep>>>,
     head_began: Instant,
@@ -168,6 +170,7 @@ impl Connection {
             info: Arc::new(digest),
             refusals,
             refused: false,
+            flush_deferred: false,
             head_timeout,
             head_deadline: None,
             head_began: Instant::now(),
@@ -205,6 +208,7 @@ impl Connection {
                 n => self.pending.advance(n),
             }
         }
+        self.flush_deferred = false;
         if self.pending.capacity() > KEEP_BUFFER {
             self.pending = BytesMut::new();
         } else {
@@ -313,15 +317,17 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let is_http2 = self.is_http2();
-        if self.pending.len() >= if is_http2 { GATHER } else { SMALL } {
+        if !self.is_http2() {
+            return if self.pending.len() < SMALL { Poll::Ready(Ok(())) } else { self.poll_send(cx) };
+        }
+        if self.pending.is_empty() || self.pending.len() >= GATHER || self.flush_deferred {
             return self.poll_send(cx);
         }
         // HTTP/2 flushes after every frame, and does not always read after that. Polled once more, it does, and
-        // by then it has written all the frames it has.
-        if is_http2 && !self.pending.is_empty() {
-            cx.waker().wake_by_ref();
-        }
+        // by then it has written all the frames it has. Once: with a client that does not read, a flush that
+        // was put off again and again would keep the core busy.
+        self.flush_deferred = true;
+        cx.waker().wake_by_ref();
         Poll::Ready(Ok(()))
     }
 

@@ -1,13 +1,19 @@
 //! What a client may take: time for a head, its size, connections.
 
+use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::support::config::HOST;
 use super::support::farm::recorded;
+use super::support::h2::H2;
 use super::support::http1::{Broken, Connection};
-use super::support::patience;
-use super::support::recorder::Recorder;
+use super::support::recorder::{Recorder, Then};
+use super::support::tls::TlsClient;
+use super::support::{eventually_true, patience};
+
+/// How often in a row the same figure makes a process idle.
+const QUIET_LOOKS: usize = 60;
 
 #[test]
 fn a_head_that_trickles_in_is_not_waited_for() {
@@ -81,5 +87,31 @@ fn an_idle_connection_is_closed_cleanly() {
                 connection.closed().unwrap_or_else(|broken| panic!("no clean close: {broken}"));
             });
         }
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_costs_nothing_while_it_waits() {
+    const MIB: usize = 64;
+    let recorder = Recorder::start(|_, tcp| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", MIB << 20);
+        let _ = tcp.write_all(head.as_bytes());
+        // Until the gate takes no more, and then until it is gone.
+        let _ = tcp.write_all(&vec![b'n'; MIB << 20]);
+        Then::Close
+    });
+    let gate = recorded(&recorder, |config| config.set("timeouts.nar", "\"10m\""));
+    let mut http1 = gate.https();
+    http1.send(format!("GET /nar/gzip/1 HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    let mut http2 = H2::connect(&TlsClient::default(), gate.https_addr(), HOST);
+    http2.ask(HOST, "/nar/gzip/2");
+    eventually_true("both are being answered", || recorder.requests().len() == 2);
+    // Quiet is when a whole row of looks finds the same figure. A gate that spins never is.
+    let (mut last, mut same) = (0, 0);
+    eventually_true("the gate does nothing while nobody reads", || {
+        let now = gate.cpu_ticks();
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        same >= QUIET_LOOKS
     });
 }

@@ -191,6 +191,15 @@ impl Gate {
         })
     }
 
+    /// User and system time of the process so far, in clock ticks.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("a running process");
+        let fields = stat.rsplit_once(')').expect("a name in brackets").1;
+        let field = |at: usize| fields.split_whitespace().nth(at).and_then(|text| text.parse::<u64>().ok());
+        // utime and stime are fields 14 and 15 (proc(5)); two stand before the bracket.
+        field(11).expect("utime") + field(12).expect("stime")
+    }
+
     /// Resident memory. Shared pages count too.
     pub fn rss_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");

@@ -87,6 +87,20 @@ impl H2 {
         self.raw_request(&all, body)
     }
 
+    /// Asks for something, and reads nothing of the answer.
+    pub fn ask(&mut self, authority: &str, path: &str) {
+        let id = self.next;
+        self.next += 2;
+        let mut block = Vec::new();
+        let headers = [(":method", "GET"), (":scheme", "https"), (":authority", authority), (":path", path)];
+        for (name, value) in headers {
+            block.push(0);
+            string(&mut block, name.as_bytes());
+            string(&mut block, value.as_bytes());
+        }
+        self.write(&frame(HEADERS, END_HEADERS | END_STREAM, id, &block)).expect("send a request");
+    }
+
     /// Exactly these headers, in this order.
     pub fn raw_request(&mut self, headers: &[(&[u8], &[u8])], body: &[u8]) -> Outcome {
         let id = self.next;

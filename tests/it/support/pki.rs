@@ -163,6 +163,14 @@ impl Authority {
         crl
     }
 
+    /// The same CRL as before, made at `from` and due for an update at `to` (`YYYYMMDDHHMMSSZ`).
+    pub fn list_with_dates(&self, from: &str, to: &str) -> PathBuf {
+        let crl = self.folder.join("ca.crl");
+        let dates = ["-gencrl", "-crl_lastupdate", from, "-crl_nextupdate", to];
+        run(self.ca_command().args(dates).arg("-out").arg(&crl));
+        crl
+    }
+
     /// `openssl ca` can set dates and revoke, which `openssl x509` cannot.
     fn ca_command(&self) -> Command {
         let config = self.folder.join("ca.cnf");

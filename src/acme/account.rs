@@ -1,0 +1,183 @@
+//! The account at a CA (RFC 8555 section 7.3): made once, and kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use instant_acme::{Account, AccountCredentials, Error, ExternalAccountKey, NewAccount};
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::clock::Time;
+use super::failure::{Failure, is, patiently};
+use super::files::{self, Content};
+use super::http::Http;
+use super::settings::Directory;
+use crate::config::{Eab, HmacKey};
+
+/// The accounts, one file per CA.
+#[derive(Clone, Debug)]
+pub(super) struct Accounts {
+    folder: PathBuf,
+}
+
+/// What is kept of an account. The key is in it: mode 0600.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    /// The directory it belongs to.
+    directory: String,
+    /// What the CA was told, without `mailto:`.
+    contact: Vec<String>,
+    /// The terms were agreed to when it was made: whoever configures a CA's certificates wants that.
+    terms_of_service_agreed: bool,
+    /// The account that it was bound to.
+    eab_kid: Option<String>,
+    /// When it was made.
+    created: Time,
+    /// URL and key.
+    credentials: AccountCredentials,
+}
+
+impl Accounts {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The account at `ca`; makes it if there is none yet.
+    pub(super) async fn open(&self, ca: &Directory, contact: &[String], http: &Http) -> Result<Account, Failure> {
+        let path = self.path(&ca.url);
+        match files::read_json::<Record>(&path) {
+            Content::Good(record) => self.reopen(record, contact, http, &path).await,
+            Content::Missing => create(ca, contact, http, &path).await,
+            Content::Damaged(why) => {
+                warn!("{}: {why}; the account in it is lost, and a new one made", path.display());
+                put_aside(&path);
+                create(ca, contact, http, &path).await
+            }
+        }
+    }
+
+    /// The account at `ca` if there is one: for asking what needs none.
+    pub(super) async fn existing(&self, url: &str, http: &Http) -> Result<Option<Account>, Failure> {
+        let Content::Good(record) = files::read_json::<Record>(&self.path(url)) else { return Ok(None) };
+        connect(record.credentials, http).await.map(Some)
+    }
+
+    /// A new account in place of one that the CA does not know any more, or will not serve.
+    pub(super) async fn replace(
+        &self,
+        ca: &Directory,
+        contact: &[String],
+        http: &Http,
+    ) -> Result<Account, Failure> {
+        let path = self.path(&ca.url);
+        put_aside(&path);
+        create(ca, contact, http, &path).await
+    }
+
+    async fn reopen(
+        &self,
+        mut record: Record,
+        contact: &[String],
+        http: &Http,
+        path: &Path,
+    ) -> Result<Account, Failure> {
+        let changed = record.contact != contact;
+        if !changed {
+            return connect(record.credentials, http).await;
+        }
+        // The credentials are not cloned lightly; they are read once more.
+        let Content::Good(again) = files::read_json::<Record>(path) else {
+            return Err(Failure::us(format!("{}: is being changed by somebody else", path.display())));
+        };
+        let account = connect(again.credentials, http).await?;
+        let urls = mail_urls(contact);
+        let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+        match patiently!(account.update_contacts(&urls)) {
+            Ok(()) => {
+                record.contact = contact.to_vec();
+                files::write_json(path, &record).map_err(|error| Failure::file(path, &error))?;
+                info!("acme: the CA was told the new contact");
+            }
+            // Nobody needs a certificate less for it.
+            Err(error) => warn!("acme: the CA did not take the new contact: {error}"),
+        }
+        Ok(account)
+    }
+
+    fn path(&self, url: &str) -> PathBuf {
+        let host = url.split("://").nth(1).unwrap_or(url).split('/').next().unwrap_or_default();
+        let host: String =
+            host.chars().map(|c| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' }).collect();
+        let hash: String =
+            digest(&SHA256, url.as_bytes()).as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        self.folder.join(format!("{host}-{hash}.json"))
+    }
+}
+
+async fn connect(credentials: AccountCredentials, http: &Http) -> Result<Account, Failure> {
+    Account::builder_with_http(Box::new(http.clone()))
+        .from_credentials(credentials)
+        .await
+        .map_err(|error| http.failed("its directory", &error))
+}
+
+async fn create(ca: &Directory, contact: &[String], http: &Http, path: &Path) -> Result<Account, Failure> {
+    let eab = ca.eab.as_ref().map(external_account).transpose()?;
+    let urls = mail_urls(contact);
+    let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+    let request = NewAccount { contact: &urls, terms_of_service_agreed: true, only_return_existing: false };
+    let made = patiently!(
+        Account::builder_with_http(Box::new(http.clone())).create(&request, ca.url.clone(), eab.as_ref())
+    );
+    let (account, credentials) = made.map_err(|error| {
+        let mut failure = http.failed("a new account", &error);
+        if is(&error, "externalAccountRequired") {
+            failure.message.push_str("; get a key from the CA, and set acme.eab = { kid = …, hmac_key_file = … }");
+        }
+        failure
+    })?;
+    let record = Record {
+        directory: ca.url.clone(),
+        contact: contact.to_vec(),
+        terms_of_service_agreed: true,
+        eab_kid: ca.eab.as_ref().map(|eab| eab.kid.clone()),
+        created: Time::now(),
+        credentials,
+    };
+    files::write_json(path, &record).map_err(|error| Failure::file(path, &error))?;
+    info!("acme: new account {} at {}", account.id(), ca.url);
+    Ok(account)
+}
+
+/// Whether the CA will not have the account any more: it does not know it, or has closed it (RFC 8555 sections
+/// 7.3.6 and 7.3.1).
+pub(super) fn is_gone(error: &Error) -> bool {
+    is(error, "accountDoesNotExist") || is(error, "unauthorized")
+}
+
+/// A file that is not used any more stays for whoever wants to know.
+fn put_aside(path: &Path) {
+    let aside = path.with_extension(format!("json.old-{}", Time::now().unix()));
+    if let Err(error) = fs::rename(path, &aside) {
+        warn!("{}: {error}", path.display());
+    }
+}
+
+fn mail_urls(contact: &[String]) -> Vec<String> {
+    contact.iter().map(|address| format!("mailto:{address}")).collect()
+}
+
+fn external_account(eab: &Eab) -> Result<ExternalAccountKey, Failure> {
+    let text = match &eab.hmac_key {
+        HmacKey::Inline(text) => text.clone(),
+        HmacKey::File(path) => fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?,
+    };
+    // What it is is not repeated in messages.
+    let key = BASE64_URL_SAFE_NO_PAD
+        .decode(text.trim().trim_end_matches('='))
+        .map_err(|_| Failure::us("acme.eab: expected the CA's key in base64url"))?;
+    Ok(ExternalAccountKey::new(eab.kid.clone(), &key))
+}

@@ -1,0 +1,273 @@
+//! HTTP for talking to CAs, with an end to every wait.
+//!
+//! instant-acme brings the protocol and leaves HTTP to its user. A request here is a connection of its own: there are
+//! a dozen of them in sixty days.
+
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, DATE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::failure::{Failure, clean, is};
+use super::schedule::{LONGEST_RETRY_AFTER, WINDOW_RETRY};
+use super::settings::Timings;
+
+/// A chain, an order, a directory: the largest of them has a few kilobytes.
+const LARGEST: usize = 1024 * 1024;
+/// RFC 8555 section 6.1 wants the client to be named.
+const AGENT: &str = concat!("farmgate/", env!("CARGO_PKG_VERSION"), " (https://guix.gnu.org)");
+
+/// A client for one CA.
+#[derive(Clone)]
+pub(super) struct Http {
+    tls: Arc<ClientConfig>,
+    timings: Timings,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// What answers say beside what they are about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heard {
+    /// How long the last answer asked us to wait.
+    pub retry_after: Option<Duration>,
+    /// The CA's clock when it last answered.
+    pub date: Option<SystemTime>,
+    /// The status of the last answer.
+    pub status: u16,
+}
+
+impl Http {
+    /// A client that trusts the roots in `ca_file`, or the system's. A file that cannot be read trusts nobody.
+    pub(super) fn new(ca_file: Option<&Path>, timings: &Timings) -> Result<Self, Failure> {
+        let roots = match ca_file {
+            Some(path) => roots_of(path)?,
+            None => system_roots()?,
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Failure::us(format!("TLS: {error}")))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { tls: Arc::new(tls), timings: timings.clone(), heard: Arc::default() })
+    }
+
+    /// What the last answer said beside.
+    pub(super) fn heard(&self) -> Heard {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the CA answered, or that it did not, while we were `doing` something.
+    pub(super) fn failed(&self, doing: &str, error: &Error) -> Failure {
+        let heard = self.heard();
+        let busy = heard.status == 429 || heard.status == 503 || is(error, "rateLimited");
+        // RFC 8555 section 6.6: it says when to come back. One that does not is left alone for an hour.
+        let wait = heard.retry_after.or_else(|| (heard.status == 429).then_some(Duration::from_secs(3600)));
+        Failure::of(doing, error).retry_after(wait.filter(|_| busy))
+    }
+
+    async fn exchange(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
+        let from_directory = request.method() == Method::GET;
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Heard::default();
+        let answer = timeout(self.timings.request, self.send(request))
+            .await
+            .unwrap_or_else(|_| Err(other(format!("no answer in {:?}", self.timings.request))))
+            .map_err(|error| other(format!("{host}: {error}")))?;
+        let (mut parts, body) = answer.into_parts();
+        let heard = read_headers(&mut parts.headers, parts.status, from_directory);
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+        check_body(parts.status, &parts.headers, &body, from_directory)
+            .map_err(|why| other(format!("{host}: {why}")))?;
+        Ok(BytesResponse { parts, body: Box::new(body) })
+    }
+
+    async fn send(&self, request: Request<BodyWrapper<Bytes>>) -> Result<Response<Bytes>, Error> {
+        let uri = request.uri().clone();
+        if uri.scheme_str() != Some("https") {
+            return Err(other(format!("expected an https URL, the CA gave {uri} (RFC 8555 section 6.1)")));
+        }
+        let host = uri.host().unwrap_or_default();
+        let bare = host.trim_matches(['[', ']']).to_owned();
+        let stream = connect(&bare, uri.port_u16().unwrap_or(443), self.timings.connect).await?;
+        let name = ServerName::try_from(bare).map_err(other)?;
+        let tls = TlsConnector::from(self.tls.clone()).connect(name, stream);
+        let stream = timeout(self.timings.connect, tls).await.map_err(|_| other("TLS: no answer"))?.map_err(other)?;
+        let (mut parts, body) = request.into_parts();
+        parts.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        let body = body.collect().await.map_or_else(|never| match never {}, |body| body.to_bytes());
+        exchange_on(stream, &uri, Request::from_parts(parts, Full::new(body))).await
+    }
+}
+
+impl HttpClient for Http {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        Box::pin(self.clone().exchange(request))
+    }
+}
+
+/// Fetches `path` from `host` at `address` over plain HTTP, and follows nothing.
+pub(super) async fn get_plain(
+    host: &str,
+    address: std::net::SocketAddr,
+    path: &str,
+    patience: Duration,
+) -> Result<(StatusCode, Bytes), Error> {
+    let fetch = async {
+        let stream = TcpStream::connect(address).await.map_err(other)?;
+        let uri: Uri = format!("http://{host}{path}").parse()?;
+        let request = Request::get(uri.clone()).header(USER_AGENT, AGENT).body(Full::new(Bytes::new()))?;
+        let (parts, body) = exchange_on(stream, &uri, request).await?.into_parts();
+        Ok((parts.status, body))
+    };
+    timeout(patience, fetch).await.unwrap_or_else(|_| Err(other("no answer")))
+}
+
+async fn exchange_on(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    uri: &Uri,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, Error> {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    request.headers_mut().insert(HOST, HeaderValue::from_str(authority).map_err(other)?);
+    *request.uri_mut() = uri.path_and_query().map_or_else(|| Ok(Uri::from_static("/")), |path| path.as_str().parse())?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
+    // Driven beside the request, and dropped with it when the time is up.
+    let connection = async {
+        let _ = connection.await;
+        std::future::pending::<()>().await
+    };
+    let exchange = async {
+        let (parts, body) = sender.send_request(request).await.map_err(other)?.into_parts();
+        let body = Limited::new(body, LARGEST).collect().await.map_err(other)?.to_bytes();
+        Ok(Response::from_parts(parts, body))
+    };
+    tokio::select! {
+        answer = exchange => answer,
+        () = connection => Err(other("the connection ended")),
+    }
+}
+
+/// Tries the addresses of `host` in turn, each with a share of patience: a broken IPv6 must not use all of it up.
+async fn connect(host: &str, port: u16, patience: Duration) -> Result<TcpStream, Error> {
+    let addresses = timeout(patience, tokio::net::lookup_host((host, port)))
+        .await
+        .map_err(|_| other("its name could not be resolved in time"))?
+        .map_err(|error| other(format!("its name could not be resolved: {error}")))?;
+    let mut last = other("it has no address");
+    for address in addresses.take(4) {
+        match timeout(patience / 2, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = other(format!("{address}: {error}")),
+            Err(_) => last = other(format!("{address}: no answer")),
+        }
+    }
+    Err(last)
+}
+
+/// Takes out of the headers what we go by, and leaves in them only what instant-acme can take: it adds whatever
+/// number of seconds it finds to the time, and that panics beyond what a time can hold.
+fn read_headers(headers: &mut HeaderMap, status: StatusCode, from_directory: bool) -> Heard {
+    let text = |value: &HeaderValue| value.to_str().ok().map(|text| text.trim().to_owned());
+    let date = headers.get(DATE).and_then(text).and_then(|text| httpdate::parse_http_date(&text).ok());
+    let retry_after = headers.get(RETRY_AFTER).and_then(text).and_then(|text| match text.parse::<u64>() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) => Some(LONGEST_RETRY_AFTER),
+        // A date is the CA's: compared with ours it would be as wrong as our clock is (RFC 9110 section 10.2.3).
+        Err(_) => {
+            let at = httpdate::parse_http_date(&text).ok()?;
+            at.duration_since(date.unwrap_or_else(SystemTime::now)).ok()
+        }
+    });
+    let retry_after = retry_after.map(|wait| wait.min(LONGEST_RETRY_AFTER));
+    // Renewal information has to come with one (RFC 9773 section 4.3); if not, we know what to do.
+    let told = retry_after.or((from_directory && status.is_success()).then_some(WINDOW_RETRY));
+    match told {
+        Some(wait) => headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs())),
+        None => headers.remove(RETRY_AFTER),
+    };
+    Heard { retry_after, date, status: status.as_u16() }
+}
+
+/// Refuses answers that instant-acme would stumble over, in words that help more than its own.
+fn check_body(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    from_directory: bool,
+) -> Result<(), String> {
+    if status.is_redirection() {
+        return Err(format!("it redirects ({status}); write the URL that is meant"));
+    }
+    let is_failure = status.is_client_error() || status.is_server_error();
+    let json = serde_json::from_slice::<serde_json::Value>(body).ok();
+    if is_failure && !json.as_ref().is_some_and(serde_json::Value::is_object) {
+        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("nothing");
+        return Err(format!("it answered {status} with {}, and no reason", clean(kind)));
+    }
+    if from_directory && status.is_success() {
+        let Some(json) = json else {
+            return Err("expected JSON, as an ACME directory is (RFC 8555 section 7.1.1)".into());
+        };
+        // instant-acme takes it for granted that this one is a URL.
+        if let Some(url) = json.get("newNonce")
+            && url.as_str().is_none_or(|url| url.parse::<Uri>().is_err())
+        {
+            return Err("the directory's newNonce is no URL".into());
+        }
+    }
+    Ok(())
+}
+
+fn roots_of(path: &Path) -> Result<RootCertStore, Failure> {
+    let failed = |why: &dyn Display| Failure::us(format!("acme.ca_file {}: {why}", path.display()));
+    let pem = std::fs::read(path).map_err(|error| failed(&error))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| failed(&error))?;
+        roots.add(certificate).map_err(|error| failed(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(failed(&"expected PEM certificates, found none"));
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> Result<RootCertStore, Failure> {
+    let certificates = rustls_native_certs::load_native_certs()
+        .map_err(|error: io::Error| Failure::us(format!("the system's root certificates: {error}")))?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates);
+    if roots.is_empty() {
+        return Err(Failure::us(
+            "the system has no root certificates: install ca-certificates (nss-certs in Guix), or set SSL_CERT_FILE",
+        ));
+    }
+    Ok(roots)
+}
+
+fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Other(error.into())
+}

@@ -1,0 +1,52 @@
+//! One process orders at a time.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::files;
+
+/// Held while ordering. The system lets go of it when the process ends, however it does: there is nothing stale to
+/// clean up.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of the state folder; none while another process has it.
+    pub(super) fn try_take(state: &Path) -> io::Result<Option<Self>> {
+        let folder = state.join("acme");
+        files::make_folder(&folder)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(folder.join("lock"))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_has_the_lock_until_it_lets_go() {
+        let state = tempfile::tempdir().unwrap();
+        let held = Lock::try_take(state.path()).unwrap();
+        assert!(held.is_some());
+        assert!(Lock::try_take(state.path()).unwrap().is_none());
+        drop(held);
+        assert!(Lock::try_take(state.path()).unwrap().is_some());
+    }
+}

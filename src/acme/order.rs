@@ -1,0 +1,365 @@
+//! From names to a certificate: one order (RFC 8555 section 7.4), new or taken up again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use instant_acme::{
+    Account, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Error, Identifier,
+    NewOrder, Order, OrderStatus,
+};
+use tokio::time::{Instant, sleep};
+
+use super::account::{Accounts, is_gone};
+use super::challenges::{Challenges, Presented};
+use super::clock::Time;
+use super::failure::{Failure, in_words, is, patiently, status};
+use super::http::Http;
+use super::key;
+use super::ledger::Ledger;
+use super::pending::{Pending, PendingFile};
+use super::preflight;
+use super::progress::Progress;
+use super::settings::{Directory, Settings, Site};
+use super::state::in_words as time_in_words;
+
+/// Everything that an order needs.
+pub(super) struct Job<'a> {
+    pub settings: &'a Settings,
+    pub site: &'a Site,
+    pub ca: &'a Directory,
+    pub http: &'a Http,
+    pub accounts: &'a Accounts,
+    pub challenges: &'a Arc<Challenges>,
+    pub ledger: &'a Ledger,
+    pub pending: &'a PendingFile,
+    pub progress: &'a Progress,
+    /// The certificate that the new one is for, in the CA's words (RFC 9773 section 5).
+    pub replaces: Option<CertificateIdentifier<'static>>,
+    /// Whether the names' own port 80 has a say before an order is made.
+    pub ask_port_80: bool,
+}
+
+/// What comes out of an order: both in PEM.
+pub(super) struct Issued {
+    pub chain: String,
+    pub key: String,
+}
+
+impl Job<'_> {
+    /// Gets the certificate, by the order that is under way or by a new one.
+    pub(super) async fn obtain(&self, account: Account) -> Result<Issued, Failure> {
+        let (pending, order) = match self.resume(&account).await? {
+            Some(resumed) => resumed,
+            None => self.order(account).await?,
+        };
+        self.complete(pending, order).await
+    }
+
+    /// The order that was under way when we were stopped.
+    async fn resume(&self, account: &Account) -> Result<Option<(Pending, Order)>, Failure> {
+        let Some(pending) = self.pending.read() else { return Ok(None) };
+        let (ca, names) = (&self.ca.url, &self.site.names);
+        let profile = self.profile(account);
+        if !pending.is_for(ca, names, self.settings.key_type, profile, Time::now())
+            || pending.account != account.id()
+        {
+            self.pending.remove();
+            return Ok(None);
+        }
+        match patiently!(account.order(pending.url.clone())) {
+            Ok(mut order) => {
+                if order.state().status == OrderStatus::Invalid {
+                    let why = self.explain(&mut order).await;
+                    self.progress.tell(format!("the order of {} has failed: {why}", pending.ordered));
+                    self.pending.remove();
+                    return Ok(None);
+                }
+                self.progress.tell(format!("going on with the order of {}", pending.ordered));
+                Ok(Some((pending, order)))
+            }
+            // A CA that answers "no" has forgotten it; one that does not answer may still have it.
+            Err(Error::Api(problem)) if is_refusal(&Error::Api(problem.clone())) => {
+                self.progress.tell(format!("the CA has no order of {}: {}", pending.ordered, in_words(&problem)));
+                self.pending.remove();
+                Ok(None)
+            }
+            Err(error) => Err(self.http.failed("the order under way", &error)),
+        }
+    }
+
+    /// Makes a new order, and remembers it.
+    async fn order(&self, account: Account) -> Result<(Pending, Order), Failure> {
+        if self.ask_port_80 {
+            self.progress.tell("asking our own port 80");
+            let Settings { challenge_port, timings, .. } = self.settings;
+            // A private CA may have a DNS of its own.
+            let dns_counts = self.ca.ca_file.is_none();
+            let (names, challenges) = (&self.site.names, self.challenges);
+            preflight::check_names(names, challenges, *challenge_port, timings, dns_counts).await?;
+        }
+        let key_type = self.settings.key_type;
+        let key = tokio::task::spawn_blocking(move || key::generate(key_type))
+            .await
+            .map_err(|error| Failure::us(format!("no key: {error}")))?
+            .map_err(|error| Failure::us(format!("no key: {error}")))?;
+        let now = Time::now();
+        if let Some(until) = self.ledger.capped_until(&self.site.names, now) {
+            return Err(Failure::us(format!("enough was ordered for these names in a day: not before {until}")));
+        }
+        self.ledger
+            .count(&self.site.names, now)
+            .map_err(|error| Failure::us(format!("orders cannot be counted: {error}; nothing was ordered")))?;
+        let (account, order) = self.place(account).await?;
+        let pending = Pending {
+            directory: self.ca.url.clone(),
+            account: account.id().to_owned(),
+            url: order.url().to_owned(),
+            names: self.site.names.clone(),
+            key_type: key_type.name().to_owned(),
+            profile: self.profile(&account).map(str::to_owned),
+            key,
+            ordered: now,
+        };
+        self.pending.write(&pending).map_err(|error| Failure::file(&self.pending.0, &error))?;
+        self.progress.tell(format!("ordered {}", self.site.names.join(" ")));
+        Ok((pending, order))
+    }
+
+    /// Places the order, without what the CA will not have: `replaces`, or an account that it has closed.
+    async fn place(&self, mut account: Account) -> Result<(Account, Order), Failure> {
+        let names: Vec<Identifier> = self.site.names.iter().cloned().map(Identifier::Dns).collect();
+        let mut replaces = self.replaces.clone();
+        let mut account_is_new = false;
+        loop {
+            let mut order = NewOrder::new(&names);
+            if let Some(certificate) = &replaces {
+                order = order.replaces(certificate.clone());
+            }
+            if let Some(profile) = self.profile(&account) {
+                order = order.profile(profile);
+            }
+            match patiently!(account.new_order(&order)) {
+                Ok(order) => return Ok((account, order)),
+                Err(error) if replaces.is_some() && may_be_about_replaces(&error) => {
+                    self.progress.tell(format!("ordering without `replaces`, which the CA refused: {error}"));
+                    replaces = None;
+                }
+                Err(error) if !account_is_new && is_gone(&error) => {
+                    self.progress.tell(format!("the CA does not serve our account any more: {error}"));
+                    account = self.accounts.replace(self.ca, &self.settings.contact, self.http).await?;
+                    account_is_new = true;
+                }
+                Err(error) => return Err(self.http.failed("a new order", &error)),
+            }
+        }
+    }
+
+    /// Brings an order to its end.
+    async fn complete(&self, pending: Pending, mut order: Order) -> Result<Issued, Failure> {
+        let mut wait = Wait::new(self.settings);
+        // What is in here is being answered on port 80.
+        let mut presented = HashMap::new();
+        let mut answered = false;
+        loop {
+            match order.state().status {
+                OrderStatus::Pending if !answered => {
+                    self.answer(&mut order, &mut presented).await?;
+                    answered = true;
+                }
+                OrderStatus::Pending | OrderStatus::Processing => {
+                    wait.pause(self.http.heard().retry_after).await?;
+                    self.look_again(&mut order).await?;
+                }
+                OrderStatus::Ready => {
+                    self.progress.tell("the CA has validated every name");
+                    presented.clear();
+                    self.finalize(&pending, &mut order, &mut wait).await?;
+                }
+                OrderStatus::Valid => break,
+                OrderStatus::Invalid => {
+                    let why = self.explain(&mut order).await;
+                    self.pending.remove();
+                    return Err(Failure::ca(format!("the order has failed: {why}")));
+                }
+            }
+        }
+        self.progress.tell("fetching the certificate");
+        let chain = patiently!(order.certificate()).map_err(|error| self.http.failed("the certificate", &error))?;
+        let chain = chain.ok_or_else(|| Failure::ca("the CA has a certificate, and does not hand it over"))?;
+        Ok(Issued { chain, key: pending.key })
+    }
+
+    async fn look_again(&self, order: &mut Order) -> Result<(), Failure> {
+        patiently!(order.refresh())
+            .map(|_| ())
+            .map_err(|error| self.http.failed("the order under way", &error))
+    }
+
+    /// Answers the challenge of each name that the CA has not validated yet (RFC 8555 section 7.5.1).
+    async fn answer(
+        &self,
+        order: &mut Order,
+        presented: &mut HashMap<String, Presented>,
+    ) -> Result<(), Failure> {
+        let mut left = 6;
+        loop {
+            match self.try_to_answer(order, presented).await {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Acme(error)) if is(&error, "badNonce") && left > 0 => left -= 1,
+                Err(Trouble::Acme(error)) => return Err(self.http.failed("a challenge", &error)),
+                Err(Trouble::Ours(failure)) => return Err(failure),
+            }
+        }
+    }
+
+    async fn try_to_answer(
+        &self,
+        order: &mut Order,
+        presented: &mut HashMap<String, Presented>,
+    ) -> Result<(), Trouble> {
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            // One that failed is told of by the order.
+            if authorization.status != AuthorizationStatus::Pending {
+                continue;
+            }
+            let name = authorization.identifier().to_string();
+            let Some(mut challenge) = authorization.challenge(ChallengeType::Http01) else {
+                return Err(Trouble::Ours(Failure::ca(format!("{name}: the CA offers no http-01 challenge"))));
+            };
+            if presented.contains_key(&challenge.token) {
+                continue;
+            }
+            let token = challenge.token.clone();
+            let answer = self
+                .challenges
+                .present(&token, challenge.key_authorization().as_str())
+                .map_err(|error| Trouble::Ours(Failure::us(format!("{name}: no challenge answered: {error}"))))?;
+            // Presented first: the CA may look before it has answered us.
+            if challenge.status == ChallengeStatus::Pending {
+                challenge.set_ready().await?;
+                self.progress.tell(format!("{name}: the CA is asked to look"));
+            }
+            presented.insert(token, answer);
+        }
+        Ok(())
+    }
+
+    /// Sends the request for the certificate (RFC 8555 section 7.4).
+    async fn finalize(&self, pending: &Pending, order: &mut Order, wait: &mut Wait) -> Result<(), Failure> {
+        let request = key::request(&pending.names, &pending.key)
+            .map_err(|error| Failure::us(format!("no request can be made: {error}")))?;
+        match patiently!(order.finalize_csr(&request)) {
+            Ok(()) => self.progress.tell("asked for the certificate"),
+            Err(error) if is(&error, "orderNotReady") => {
+                wait.pause(self.http.heard().retry_after).await?;
+                self.look_again(order).await?;
+            }
+            Err(error) => {
+                // What it refuses now it would refuse again.
+                if is_refusal(&error) {
+                    self.pending.remove();
+                }
+                return Err(self.http.failed("the request for a certificate", &error));
+            }
+        }
+        if order.state().status == OrderStatus::Ready {
+            wait.pause(self.http.heard().retry_after).await?;
+            self.look_again(order).await?;
+        }
+        Ok(())
+    }
+
+    /// Which name failed, and why.
+    async fn explain(&self, order: &mut Order) -> String {
+        let mut reasons: Vec<String> = order.state().error.iter().map(in_words).collect();
+        let mut authorizations = order.authorizations();
+        while let Some(Ok(mut authorization)) = authorizations.next().await {
+            let Ok(state) = patiently!(authorization.refresh()) else { continue };
+            let errors = state.challenges.iter().filter_map(|challenge| challenge.error.as_ref());
+            match errors.map(in_words).next() {
+                Some(why) => reasons.push(format!("{}: {why}", state.identifier())),
+                None if state.status == AuthorizationStatus::Invalid => {
+                    reasons.push(format!("{}: not validated", state.identifier()));
+                }
+                None => {}
+            }
+        }
+        if reasons.is_empty() { "the CA does not say why".into() } else { reasons.join("; ") }
+    }
+
+    /// The kind of certificate to ask for: what is configured, where the CA offers it.
+    fn profile(&self, account: &Account) -> Option<&str> {
+        let wanted = self.ca.profile.as_deref()?;
+        if account.profiles().any(|offered| offered.name == wanted) {
+            return Some(wanted);
+        }
+        let offered: Vec<&str> = account.profiles().map(|offered| offered.name).collect();
+        tracing::warn!("acme.profile: the CA does not offer \"{wanted}\", but: {}", offered.join(" "));
+        None
+    }
+}
+
+/// What can go wrong with a challenge.
+enum Trouble {
+    Acme(Error),
+    Ours(Failure),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Acme(error)
+    }
+}
+
+/// The CA has decided, and would again. Not so when it is busy, or has trouble of its own.
+fn is_refusal(error: &Error) -> bool {
+    let Error::Api(problem) = error else { return false };
+    let passing = ["rateLimited", "serverInternal", "badNonce"].iter().any(|kind| is(error, kind));
+    !passing && problem.status.is_none_or(|status| (400..500).contains(&status) && status != 429)
+}
+
+/// 409 and alreadyReplaced are what RFC 9773 section 5 has for it; CAs have others.
+fn may_be_about_replaces(error: &Error) -> bool {
+    match error {
+        Error::Unsupported(_) => true,
+        Error::Api(_) if is(error, "accountDoesNotExist") || is(error, "userActionRequired") => false,
+        Error::Api(_) => status(error) == Some(409) || is_refusal(error),
+        // The CA took the order and did not say `replaces` back, which instant-acme will not have.
+        Error::Other(other) => other.to_string().starts_with("replaces"),
+        _ => false,
+    }
+}
+
+/// Looks at an order again and again, less and less often, and not for ever.
+struct Wait {
+    next: Duration,
+    longest: Duration,
+    deadline: Instant,
+}
+
+impl Wait {
+    fn new(settings: &Settings) -> Self {
+        let timings = &settings.timings;
+        Self { next: timings.poll, longest: timings.poll_longest, deadline: Instant::now() + timings.order }
+    }
+
+    /// Waits as long as the CA wants, or as long as is usual. Fails when that is beyond the end of patience.
+    async fn pause(&mut self, told: Option<Duration>) -> Result<(), Failure> {
+        let wait = told.map_or(self.next, |told| told.max(self.next));
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if wait > left {
+            let words = time_in_words(wait);
+            let failure = Failure::ca("the CA is still at work on the order; it stays open, and is looked at again");
+            return Err(match told {
+                Some(told) => Failure { message: format!("{} in {words}", failure.message), ..failure }.retry_after(told),
+                None => failure,
+            });
+        }
+        self.next = (self.next * 2).min(self.longest);
+        sleep(wait).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! What a site's tries came to, across restarts.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::clock::Time;
+use super::failure::{Blame, Failure};
+use super::files::{self, Content};
+use super::schedule::{LONGEST_RETRY_AFTER, Window};
+
+/// What is remembered of a site.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct State {
+    /// The names it is about: another set of names starts anew.
+    pub names: Vec<String>,
+    /// When the last order succeeded.
+    pub succeeded: Option<Time>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Those of them that the CA could be blamed for.
+    pub ca_failures: u32,
+    /// When the last of them was.
+    pub failed: Option<Time>,
+    /// What it said.
+    pub last_error: Option<String>,
+    /// When the CA lets us come back.
+    pub retry_after: Option<Time>,
+    /// What the CA says about the certificate in use.
+    pub renewal: Option<Renewal>,
+}
+
+/// Renewal information (RFC 9773). It is of one certificate, and counts for no other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Renewal {
+    /// Which certificate.
+    pub ari_id: String,
+    /// When to renew it; none where the CA does not say.
+    pub window: Option<Window>,
+    /// When to ask again.
+    pub ask_again: Time,
+    /// Where the CA explains it.
+    pub explanation: Option<String>,
+}
+
+impl State {
+    /// Notes a failure.
+    pub(super) fn note_failure(&mut self, failure: &Failure, now: Time) {
+        self.failures = self.failures.saturating_add(1);
+        if failure.blame == Blame::Ca {
+            self.ca_failures = self.ca_failures.saturating_add(1);
+        }
+        self.failed = Some(now);
+        self.last_error = Some(failure.message.clone());
+        self.retry_after = failure.retry_after.map(|wait| now.plus(wait.min(LONGEST_RETRY_AFTER)));
+    }
+
+    /// Notes that there is a new certificate.
+    pub(super) fn note_success(&mut self, now: Time) {
+        *self = Self { names: std::mem::take(&mut self.names), succeeded: Some(now), ..Self::default() };
+    }
+
+    /// The window for the certificate called `ari_id`.
+    pub(super) fn window_of(&self, ari_id: Option<&str>) -> Option<Window> {
+        self.renewal.as_ref().filter(|renewal| Some(renewal.ari_id.as_str()) == ari_id)?.window
+    }
+
+    /// Brings back to now what lies in the future because the clock was set back. Otherwise a wait that begins
+    /// "when it failed" would begin anew at each look.
+    fn settle(&mut self, now: Time) {
+        for time in [&mut self.succeeded, &mut self.failed] {
+            *time = time.map(|at| at.min(now));
+        }
+        self.retry_after = self.retry_after.map(|at| at.min(now.plus(LONGEST_RETRY_AFTER)));
+    }
+}
+
+/// The files with the states.
+#[derive(Clone, Debug)]
+pub(super) struct States {
+    folder: PathBuf,
+    /// Those that could not be written. A full disk is no reason to forget what has just failed, and to try again at
+    /// each look.
+    unsaved: Arc<Mutex<HashMap<String, State>>>,
+}
+
+impl States {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, unsaved: Arc::default() }
+    }
+
+    /// What is remembered of the site `key`, which has `names` now.
+    pub(super) fn read(&self, key: &str, names: &[String], now: Time) -> State {
+        let unsaved = self.unsaved().get(key).cloned();
+        let mut state: State = match unsaved.map_or_else(|| files::read_json(&self.path(key)), Content::Good) {
+            Content::Good(state) => state,
+            Content::Missing => State::default(),
+            // Nothing that protects the CA from us is in here: that is the ledger. A minute's patience is for what
+            // may have been a failure just now.
+            Content::Damaged(why) => {
+                warn!("{}: {why}; starting anew", self.path(key).display());
+                State { failures: 1, failed: Some(now), names: names.to_vec(), ..State::default() }
+            }
+        };
+        let before = state.clone();
+        state.settle(now);
+        if state.names != names {
+            state = State { names: names.to_vec(), renewal: state.renewal, ..State::default() };
+        }
+        if state != before && self.path(key).exists() {
+            let _ = self.write(key, &state);
+        }
+        state
+    }
+
+    /// Remembers.
+    pub(super) fn write(&self, key: &str, state: &State) -> io::Result<()> {
+        let written = files::write_json(&self.path(key), state);
+        match written {
+            Ok(()) => self.unsaved().remove(key),
+            Err(_) => self.unsaved().insert(key.to_owned(), state.clone()),
+        };
+        written
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, HashMap<String, State>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.folder.join(format!("{key}.json"))
+    }
+}
+
+/// How long ago, or until when: for people.
+pub(super) fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_unix(1_800_000_000);
+
+    fn failure() -> Failure {
+        Failure::ca("no").retry_after(Duration::from_secs(90))
+    }
+
+    #[test]
+    fn what_failed_is_remembered_across_restarts_and_forgotten_with_success() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = vec!["a".to_owned()];
+        let states = States::new(folder.path().join("sites"));
+        let mut state = states.read("a", &names, NOW);
+        state.note_failure(&failure(), NOW);
+        states.write("a", &state).unwrap();
+        let read = States::new(folder.path().join("sites")).read("a", &names, NOW);
+        assert_eq!((read.failures, read.ca_failures, read.last_error.as_deref()), (1, 1, Some("no")));
+        assert_eq!(read.retry_after, Some(NOW.plus(Duration::from_secs(90))));
+        state.note_success(NOW);
+        assert_eq!((state.failures, state.last_error, state.succeeded), (0, None, Some(NOW)));
+    }
+
+    #[test]
+    fn other_names_begin_with_a_clean_slate() {
+        let folder = tempfile::tempdir().unwrap();
+        let states = States::new(folder.path().to_owned());
+        let mut state = states.read("a", &["a".into()], NOW);
+        state.note_failure(&failure(), NOW);
+        states.write("a", &state).unwrap();
+        assert_eq!(states.read("a", &["a".into(), "b".into()], NOW).failures, 0);
+    }
+
+    #[test]
+    fn a_damaged_file_costs_a_minute() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.json"), "\0\0").unwrap();
+        let state = States::new(folder.path().to_owned()).read("a", &["a".into()], NOW);
+        assert_eq!((state.failures, state.failed), (1, Some(NOW)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_starts_the_wait_once_not_at_each_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = vec!["a".to_owned()];
+        let states = States::new(folder.path().to_owned());
+        let mut state = states.read("a", &names, NOW);
+        state.note_failure(&failure(), NOW.plus(Duration::from_secs(400 * 86_400)));
+        states.write("a", &state).unwrap();
+        assert_eq!(states.read("a", &names, NOW).failed, Some(NOW));
+        assert_eq!(states.read("a", &names, NOW.plus(Duration::from_secs(50))).failed, Some(NOW));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_remembered_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file_in_the_way = folder.path().join("sites");
+        std::fs::write(&file_in_the_way, "").unwrap();
+        let states = States::new(file_in_the_way.clone());
+        let names = vec!["a".to_owned()];
+        let mut state = State { names: names.clone(), ..State::default() };
+        state.note_failure(&failure(), NOW);
+        assert!(states.write("a", &state).is_err());
+        assert_eq!(states.clone().read("a", &names, NOW).failures, 1);
+        std::fs::remove_file(file_in_the_way).unwrap();
+        states.write("a", &state).unwrap();
+        assert_eq!(States::new(states.folder).read("a", &names, NOW).failures, 1);
+    }
+
+    #[test]
+    fn a_window_counts_for_its_own_certificate_only() {
+        let window = Window { start: NOW, end: NOW.plus(Duration::from_secs(1)) };
+        let renewal =
+            Renewal { ari_id: "x.1".into(), window: Some(window), ask_again: NOW, explanation: None };
+        let state = State { renewal: Some(renewal), ..State::default() };
+        assert_eq!(state.window_of(Some("x.1")), Some(window));
+        assert_eq!(state.window_of(Some("x.2")), None);
+        assert_eq!(state.window_of(None), None);
+    }
+}

@@ -1,0 +1,399 @@
+//! The certificates on disk.
+//!
+//! ```text
+//! STATE/certificates/SITE/
+//!     fullchain.pem -> current/fullchain.pem    what others read; so are the next two
+//!     privkey.pem   -> current/privkey.pem
+//!     current       -> 000007                   turned by one rename: chain and key change in the same moment
+//!     000007/{fullchain.pem, privkey.pem, origin.json}
+//!     000006/…                                  what was before, for going back: ln -sfn 000006 current
+//! ```
+//!
+//! A version is complete and on disk before the link points to it, and is never written again.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::certificate::Facts;
+use super::clock::Time;
+use super::files::{self, Content};
+use crate::tls::{Pair, PairError, load_pair};
+
+const CHAIN: &str = "fullchain.pem";
+const KEY: &str = "privkey.pem";
+const ORIGIN: &str = "origin.json";
+const CURRENT: &str = "current";
+
+/// How many versions stay, the one in use among them.
+const KEPT: usize = 5;
+
+/// The folder with the certificates of all sites.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: PathBuf,
+}
+
+/// A certificate that can be served.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Chain and key, which belong together.
+    pub pair: Pair,
+    /// What the certificate says.
+    pub facts: Facts,
+    /// How it came here, if that is known.
+    pub origin: Option<Origin>,
+    /// The number of its version.
+    pub version: u64,
+    /// What is wrong with the versions that should have been used before this one.
+    pub damaged: Vec<String>,
+}
+
+/// How a certificate came here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The URL of the directory it was ordered from.
+    pub directory: String,
+    /// The kind that was asked for.
+    pub profile: Option<String>,
+    /// The type of its key.
+    pub key_type: String,
+    /// When it came.
+    pub issued: Time,
+}
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// None has been stored yet.
+    #[error("there is none yet")]
+    None,
+    /// None of those that were stored can be used: usually the disk lost them.
+    #[error("{}", .0.join("; "))]
+    Damaged(Vec<String>),
+}
+
+impl Store {
+    /// The certificates of the gates with this state folder.
+    pub fn new(state: &Path) -> Self {
+        Self { folder: state.join("certificates") }
+    }
+
+    /// Chain and key of a site, as others should name them.
+    pub fn paths(&self, site: &str) -> (PathBuf, PathBuf) {
+        let folder = self.folder.join(site);
+        (folder.join(CHAIN), folder.join(KEY))
+    }
+
+    /// What a site's link points to: changes with its certificate, and is cheap to ask for.
+    pub fn current(&self, site: &str) -> Option<PathBuf> {
+        fs::read_link(self.folder.join(site).join(CURRENT)).ok()
+    }
+
+    /// The certificate in use: the current version, or, if that one is damaged, the newest that is not.
+    pub fn load(&self, site: &str) -> Result<Loaded, LoadError> {
+        let folder = self.folder.join(site);
+        // The link is followed once: chain and key are of one version, also while it is being turned.
+        let current = fs::read_link(folder.join(CURRENT)).ok().and_then(|to| number(to.to_str()?));
+        let older = versions(&folder).into_iter().rev().filter(|version| Some(*version) != current);
+        let mut damaged = Vec::new();
+        for version in current.into_iter().chain(older) {
+            match load_version(&folder, version) {
+                Ok((pair, facts, origin)) => return Ok(Loaded { pair, facts, origin, version, damaged }),
+                Err(error) => damaged.push(error.to_string()),
+            }
+        }
+        Err(if damaged.is_empty() { LoadError::None } else { LoadError::Damaged(damaged) })
+    }
+
+    /// Stores a chain and its key, both PEM, as the new version, and turns the link to it.
+    ///
+    /// Whatever stops it in the middle, [`load`](Self::load) gives the old pair or the new one.
+    pub fn install(&self, site: &str, chain: &str, key: &str, origin: &Origin) -> io::Result<Loaded> {
+        let folder = self.folder.join(site);
+        files::make_folder(&folder)?;
+        let fresh = folder.join(files::fresh_name());
+        files::make_folder(&fresh)?;
+        crash_point()?;
+        files::write_new(&fresh.join(CHAIN), chain.as_bytes())?;
+        crash_point()?;
+        files::write_new(&fresh.join(KEY), key.as_bytes())?;
+        files::write_new(&fresh.join(ORIGIN), &serde_json::to_vec_pretty(origin)?)?;
+        files::sync_folder(&fresh)?;
+        crash_point()?;
+        let version = versions(&folder).last().map_or(1, |last| last + 1);
+        let name = format!("{version:06}");
+        fs::rename(&fresh, folder.join(&name))?;
+        files::sync_folder(&folder)?;
+        crash_point()?;
+        let (pair, facts, origin) = load_version(&folder, version)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        turn_link(&folder, CURRENT, Path::new(&name))?;
+        crash_point()?;
+        for file in [CHAIN, KEY] {
+            let target = Path::new(CURRENT).join(file);
+            if fs::read_link(folder.join(file)).ok().as_ref() != Some(&target) {
+                turn_link(&folder, file, &target)?;
+            }
+        }
+        tidy(&folder, version);
+        Ok(Loaded { pair, facts, origin, version, damaged: Vec::new() })
+    }
+}
+
+/// Makes the link `name` point to `target`, in one step.
+fn turn_link(folder: &Path, name: &str, target: &Path) -> io::Result<()> {
+    let fresh = folder.join(files::fresh_name());
+    symlink(target, &fresh)?;
+    crash_point()?;
+    fs::rename(&fresh, folder.join(name))?;
+    files::sync_folder(folder)
+}
+
+type Version = (Pair, Facts, Option<Origin>);
+
+fn load_version(folder: &Path, version: u64) -> Result<Version, PairError> {
+    let folder = folder.join(format!("{version:06}"));
+    let chain = folder.join(CHAIN);
+    let pair = load_pair(&chain, &folder.join(KEY))?;
+    let facts = pair.cert.first().and_then(Facts::read).ok_or_else(|| PairError::Invalid {
+        path: chain,
+        reason: "holds a certificate that does not parse".into(),
+    })?;
+    let origin = match files::read_json(&folder.join(ORIGIN)) {
+        Content::Good(origin) => Some(origin),
+        // It is for us alone; the certificate is good without.
+        Content::Missing | Content::Damaged(_) => None,
+    };
+    Ok((pair, facts, origin))
+}
+
+/// The versions in `folder`, oldest first.
+fn versions(folder: &Path) -> Vec<u64> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut versions: Vec<u64> =
+        entries.filter_map(|entry| number(entry.file_name().to_str()?)).collect();
+    versions.sort_unstable();
+    versions
+}
+
+/// The number of a version from the name of its folder.
+fn number(name: &str) -> Option<u64> {
+    (name.len() >= 6 && name.bytes().all(|byte| byte.is_ascii_digit())).then(|| name.parse().ok()).flatten()
+}
+
+/// Removes versions that are too old to go back to, and what was left unfinished. That some of it stays is no harm.
+fn tidy(folder: &Path, current: u64) {
+    let versions = versions(folder);
+    let old = versions.iter().rev().filter(|version| **version != current).skip(KEPT - 1);
+    for version in old {
+        let _ = fs::remove_dir_all(folder.join(format!("{version:06}")));
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // One process orders at a time: what is unfinished is nobody's.
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(".new-")) {
+            let path = entry.path();
+            let _ = if path.is_symlink() { fs::remove_file(path) } else { fs::remove_dir_all(path) };
+        }
+    }
+}
+
+/// Where a test lets the power fail.
+#[cfg(not(test))]
+fn crash_point() -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many more of them are passed.
+    static CRASH_AFTER: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
+}
+
+#[cfg(test)]
+fn crash_point() -> io::Result<()> {
+    CRASH_AFTER.with(|left| match left.get() {
+        0 => Err(io::Error::other("the power failed")),
+        some => {
+            left.set(some.saturating_sub(usize::from(some != usize::MAX)));
+            Ok(())
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin {
+            directory: "https://ca/dir".into(),
+            profile: None,
+            key_type: "p256".into(),
+            issued: Time::from_unix(1),
+        }
+    }
+
+    fn pair(name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn name_of(store: &Store) -> String {
+        store.load("site").unwrap().facts.names.remove(0)
+    }
+
+    #[test]
+    fn what_is_installed_is_loaded_and_lies_where_others_look() {
+        let state = tempfile::tempdir().unwrap();
+        let store = Store::new(state.path());
+        assert!(matches!(store.load("site"), Err(LoadError::None)));
+        let (chain, key) = pair("one");
+        store.install("site", &chain, &key, &origin()).unwrap();
+        let loaded = store.load("site").unwrap();
+        assert_eq!((loaded.facts.names, loaded.origin), (vec!["one".to_owned()], Some(origin())));
+        let (chain_path, key_path) = store.paths("site");
+        assert_eq!(fs::read_to_string(chain_path).unwrap(), chain);
+        assert_eq!(fs::read_to_string(&key_path).unwrap(), key);
+        assert_eq!(fs::metadata(key_path).unwrap().permissions().mode() & 0o777, 0o600);
+        let folder = fs::metadata(state.path().join("certificates/site")).unwrap();
+        assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_power_failure_at_any_step_leaves_the_old_pair_or_the_new_one() {
+        for step in 0.. {
+            let state = tempfile::tempdir().unwrap();
+            let store = Store::new(state.path());
+            let (chain, key) = pair("old");
+            store.install("site", &chain, &key, &origin()).unwrap();
+            let (chain, key) = pair("new");
+            CRASH_AFTER.set(step);
+            let result = store.install("site", &chain, &key, &origin());
+            CRASH_AFTER.set(usize::MAX);
+            let expected: &[&str] = if result.is_ok() { &["new"] } else { &["old", "new"] };
+            let found = name_of(&store);
+            assert!(expected.contains(&found.as_str()), "step {step}: {found}");
+            // What others read is whole too.
+            let (chain_path, key_path) = store.paths("site");
+            let read = Facts::read(load_pair(&chain_path, &key_path).unwrap().cert.first().unwrap()).unwrap();
+            assert_eq!(read.names, [found], "step {step}");
+            // And the next one succeeds, and leaves nothing unfinished behind.
+            let (chain, key) = pair("next");
+            store.install("site", &chain, &key, &origin()).unwrap();
+            assert_eq!(name_of(&store), "next", "step {step}");
+            let entries = fs::read_dir(state.path().join("certificates/site")).unwrap();
+            let unfinished = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(".new-");
+            assert_eq!(entries.flatten().filter(unfinished).count(), 0, "step {step}");
+            if result.is_ok() {
+                assert!(step >= 5, "only {step} steps");
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_one_interrupted_leaves_none_or_a_good_one() {
+        for step in 0..9 {
+            let state = tempfile::tempdir().unwrap();
+            let store = Store::new(state.path());
+            let (chain, key) = pair("new");
+            CRASH_AFTER.set(step);
+            let result = store.install("site", &chain, &key, &origin());
+            CRASH_AFTER.set(usize::MAX);
+            match store.load("site") {
+                Ok(loaded) => assert_eq!(loaded.facts.names, ["new"]),
+                Err(error) => assert!(result.is_err() && matches!(error, LoadError::None), "{step}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn damage_to_any_file_of_the_current_version_brings_the_one_before() {
+        let damages: [fn(&Path); 4] = [
+            |path| fs::write(path, "").unwrap(),
+            |path| {
+                let text = fs::read(path).unwrap();
+                fs::write(path, &text[..text.len() / 2]).unwrap();
+            },
+            |path| fs::write(path, [0; 4096]).unwrap(),
+            |path| fs::remove_file(path).unwrap(),
+        ];
+        for file in [CHAIN, KEY] {
+            for damage in damages {
+                let state = tempfile::tempdir().unwrap();
+                let store = Store::new(state.path());
+                for name in ["old", "new"] {
+                    let (chain, key) = pair(name);
+                    store.install("site", &chain, &key, &origin()).unwrap();
+                }
+                damage(&state.path().join("certificates/site/000002").join(file));
+                let loaded = store.load("site").unwrap();
+                assert_eq!(loaded.facts.names, ["old"]);
+                assert_eq!(loaded.damaged.len(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_version_is_noticed() {
+        let state = tempfile::tempdir().unwrap();
+        let store = Store::new(state.path());
+        for name in ["old", "new"] {
+            let (chain, key) = pair(name);
+            store.install("site", &chain, &key, &origin()).unwrap();
+        }
+        let folder = state.path().join("certificates/site");
+        fs::copy(folder.join("000001").join(KEY), folder.join("000002").join(KEY)).unwrap();
+        assert_eq!(name_of(&store), "old");
+        fs::remove_dir_all(folder.join("000001")).unwrap();
+        assert!(matches!(store.load("site"), Err(LoadError::Damaged(_))));
+    }
+
+    #[test]
+    fn a_lost_origin_or_link_loses_no_certificate() {
+        let state = tempfile::tempdir().unwrap();
+        let store = Store::new(state.path());
+        let (chain, key) = pair("one");
+        store.install("site", &chain, &key, &origin()).unwrap();
+        let folder = state.path().join("certificates/site");
+        fs::write(folder.join("000001").join(ORIGIN), "{").unwrap();
+        fs::remove_file(folder.join(CURRENT)).unwrap();
+        let loaded = store.load("site").unwrap();
+        assert_eq!((loaded.facts.names, loaded.origin), (vec!["one".to_owned()], None));
+    }
+
+    #[test]
+    fn five_versions_are_kept_and_going_back_is_turning_the_link() {
+        let state = tempfile::tempdir().unwrap();
+        let store = Store::new(state.path());
+        for number in 1..=9 {
+            let (chain, key) = pair(&format!("v{number}"));
+            store.install("site", &chain, &key, &origin()).unwrap();
+        }
+        let folder = state.path().join("certificates/site");
+        assert_eq!(versions(&folder), [5, 6, 7, 8, 9]);
+        fs::remove_file(folder.join(CURRENT)).unwrap();
+        symlink("000006", folder.join(CURRENT)).unwrap();
+        assert_eq!(name_of(&store), "v6");
+    }
+
+    #[test]
+    fn a_pair_that_does_not_match_is_never_installed() {
+        let state = tempfile::tempdir().unwrap();
+        let store = Store::new(state.path());
+        let (chain, key) = pair("one");
+        store.install("site", &chain, &key, &origin()).unwrap();
+        let (other_chain, _) = pair("two");
+        assert!(store.install("site", &other_chain, &key, &origin()).is_err());
+        assert_eq!(name_of(&store), "one");
+    }
+}
