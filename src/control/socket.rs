@@ -1,7 +1,7 @@
 //! The answering side of the control socket.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,9 +60,19 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // Bound under a name of its own and moved when its mode is right: at no moment can others open it.
-    let fresh = path.with_extension(format!("{}.new", std::process::id()));
-    let _ = std::fs::remove_file(&fresh);
+    // Bound in a folder that only we can enter, and moved out when its mode is right: at no moment can others
+    // open it.
+    // The name is short: with the folder it has to fit where the socket's own name does.
+    let private = path.with_file_name(format!(".{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&private);
+    std::fs::DirBuilder::new().mode(0o700).create(&private)?;
+    let bound = bind_in(&private, path);
+    let _ = std::fs::remove_dir_all(&private);
+    bound
+}
+
+fn bind_in(private: &Path, path: &Path) -> io::Result<UnixListener> {
+    let fresh = private.join("s");
     let listener = UnixListener::bind(&fresh)?;
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&fresh, path)?;

@@ -14,7 +14,9 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::caps::{Caps, Permit};
-use super::connection::{Connection, ConnectionInfo, Refusals, TlsInfo, Transport};
+use super::connection::{Connection, Deadlines, Refusals};
+use super::gather::Transport;
+use super::info::{ConnectionInfo, TlsInfo};
 
 /// How long to pause when the process has no file descriptors left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
@@ -40,6 +42,8 @@ pub struct Limits {
     pub per_client: usize,
     /// For a TLS handshake, and for a whole request head.
     pub header_timeout: Duration,
+    /// For a client that takes nothing of what is sent to it.
+    pub send_timeout: Duration,
 }
 
 /// Accepts connections and hands them to the HTTP engine.
@@ -130,8 +134,9 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
                 (Transport::Tls(Box::new(stream)), Some(info))
             }
         };
-        let info = ConnectionInfo::new(peer, local, tls);
-        Connection::new(transport, info, permit, limits.header_timeout, self.refusals.clone())
+        let info = |outgoing| ConnectionInfo::new(peer, local, tls, Some(outgoing));
+        let deadlines = Deadlines { head: limits.header_timeout, send: limits.send_timeout };
+        Connection::new(transport, info, permit, deadlines, self.refusals.clone())
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::caps::Permit;
-use super::connection::Transport;
+use super::gather::Transport;
 
 /// How long to read on, in all.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -3,10 +3,14 @@
 mod accept;
 mod caps;
 mod connection;
+mod gather;
+mod info;
 mod linger;
 mod socket;
 
 pub use accept::{Acceptor, Limits, Protocol};
 pub use caps::Caps;
-pub use connection::{Connection, ConnectionInfo, Refusals, TlsInfo, info_of};
+pub use connection::{Connection, Refusals};
+pub use gather::Outgoing;
+pub use info::{ConnectionInfo, TlsInfo, info_of};
 pub use socket::{Bound, bind};

@@ -15,6 +15,8 @@ pub enum Problem {
     BadRequest,
     /// The verdict on the client certificate.
     NotAdmitted(Refusal),
+    /// The verdict changed while the request was on its way.
+    NoLongerAdmitted,
     /// The admin pages were asked for without TLS.
     AdminOverPlainHttp,
     /// Another site had the browser ask for an admin page.
@@ -45,6 +47,7 @@ impl Problem {
     /// For a status that the engine's parser chose.
     pub fn from_status(status: u16) -> Self {
         match status {
+            403 => Self::NoLongerAdmitted,
             405 => Self::MethodNotAllowed,
             408 => Self::RequestTimeout,
             431 => Self::HeadTooLarge,
@@ -58,7 +61,7 @@ impl Problem {
     pub fn status(&self) -> u16 {
         match self {
             Self::BadTarget | Self::BadHost | Self::BadRequest => 400,
-            Self::NotAdmitted(_) | Self::AdminOverPlainHttp | Self::CrossSite => 403,
+            Self::NotAdmitted(_) | Self::NoLongerAdmitted | Self::AdminOverPlainHttp | Self::CrossSite => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -97,6 +100,7 @@ impl Problem {
             Self::BadHost => "The Host field does not name a host.",
             Self::BadRequest => "This was not a well-formed HTTP request.",
             Self::NotAdmitted(refusal) => refusal.what_is_missing(),
+            Self::NoLongerAdmitted => "Your client certificate is no longer accepted.",
             Self::AdminOverPlainHttp => {
                 "The admin pages need HTTPS, where a client certificate can be shown. This was plain HTTP."
             }

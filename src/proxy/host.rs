@@ -1,6 +1,6 @@
 //! Which site a request is for.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::generation::Generation;
 
@@ -25,7 +25,8 @@ pub fn look_up<'a>(generation: &Generation, host: Option<&'a [u8]>) -> HostIs<'a
     let Some(name) = std::str::from_utf8(host).ok().and_then(without_port) else {
         return HostIs::Malformed;
     };
-    if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+    let unbracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if unbracketed.is_some_and(|v6| v6.parse::<Ipv6Addr>().is_ok()) || name.parse::<Ipv4Addr>().is_ok() {
         return HostIs::Anonymous;
     }
     let bare = name.strip_suffix('.').unwrap_or(name);
@@ -48,7 +49,9 @@ fn without_port(host: &str) -> Option<&str> {
         Some(split) => split,
         None => return Some(host),
     };
-    port.bytes().all(|byte| byte.is_ascii_digit()).then_some(name)
+    // "a.example:" is allowed to leave the number out (RFC 3986 section 3.2.3).
+    (port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
+        .then_some(name)
 }
 
 /// Letters, digits, hyphens, dots; and underscores, which some put into names.
@@ -71,6 +74,7 @@ mod tests {
         assert_eq!(without_port("[::1]"), Some("[::1]"));
         assert_eq!(without_port("a.example"), Some("a.example"));
         assert_eq!(without_port("a.example:80x"), None);
+        assert_eq!(without_port("a.example:99999999"), None);
     }
 
     #[test]

@@ -23,6 +23,8 @@ use crate::route;
 
 /// A head larger than this gets 431. nginx takes 32 KiB; the engine would take 1 MiB.
 const LARGEST_HEAD: usize = 64 * 1024;
+/// How the contexts begin that we give to errors.
+const OUR_CONTEXT: &str = "backend ";
 /// How often a request is sent again that its backend dropped without a word.
 const TRIES: usize = 3;
 
@@ -68,19 +70,33 @@ impl Gatekeeper {
         let body = if session.is_body_empty() {
             None
         } else {
-            match relay::read_body(session, ctx.generation.config.limits.body).await? {
+            let config = &ctx.generation.config;
+            match relay::read_body(session, config.limits.body, config.timeouts.read).await? {
                 Some(body) => Some(body),
                 None => return self.refuse(session, ctx, &Problem::BodyTooLarge).await,
             }
         };
+        // A body may take its time, and so may a backend that is restarted: what was decided at the head may
+        // no longer be true when there is something to send.
+        if ctx.administrator.is_some()
+            && let Err(problem) = plan::judge(&self.live.load(), connection(session))
+        {
+            return self.refuse(session, ctx, &problem).await;
+        }
         let ctx = &*ctx;
+        let make = |session: &Session| {
+            if ctx.administrator.is_some() && plan::judge(&self.live.load(), connection(session)).is_err() {
+                return Err(Error::new_in(ErrorType::HTTPStatus(Problem::NoLongerAdmitted.status())));
+            }
+            upstream_request(session, ctx, upstream)
+        };
         let exchange = Exchange {
             peers: peers_of(ctx, upstream)?,
             usage: if body.is_some() { Use::Fresh } else { upstream.usage },
             repeatable: upstream.repeatable && body.is_none(),
             pool: &self.pool,
         };
-        exchange.run(session, &|session| upstream_request(session, ctx, upstream), body).await
+        exchange.run(session, &make, body).await
     }
 }
 
@@ -97,7 +113,7 @@ impl ProxyHttp for Gatekeeper {
     }
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
-        connection(session).request_begins();
+        connection(session).request_begins(head_size(session));
         let timeouts = &ctx.generation.config.timeouts;
         // The engine turns keep-alive off when the client or a shutdown wants it so. Otherwise it would wait
         // for ever.
@@ -139,7 +155,7 @@ impl ProxyHttp for Gatekeeper {
         }
         match ctx.upstream {
             None => Ok(true),
-            Some(upstream) if upstream.cached && session.is_body_empty() => Ok(false),
+            Some(upstream) if upstream.through_engine && session.is_body_empty() => Ok(false),
             Some(upstream) => {
                 self.relay(session, ctx, upstream).await?;
                 Ok(true)
@@ -198,7 +214,7 @@ impl ProxyHttp for Gatekeeper {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let problem = problem_of(error);
-        let Some(problem) = problem.filter(|_| session.response_written().is_none()) else {
+        let Some(problem) = problem.filter(|_| final_response(session).is_none()) else {
             // The client is gone, or has half an answer: cutting the connection is the only way left to tell.
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
@@ -216,7 +232,7 @@ impl ProxyHttp for Gatekeeper {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
         let connection = connection(session);
-        connection.request_ends();
+        connection.request_ends(session.body_bytes_read() > 0);
         let logs = &ctx.generation.logs;
         let request = session.req_header();
         let field = |name| request.headers.get(name).map(http::HeaderValue::as_bytes);
@@ -229,7 +245,7 @@ impl ProxyHttp for Gatekeeper {
             method: request.method.as_str(),
             target: plan::target_of(request),
             version: version_name(request.version),
-            status: session.response_written().map_or(499, |response| response.status.as_u16()),
+            status: final_response(session).map_or(499, |response| response.status.as_u16()),
             bytes: session.body_bytes_sent(),
             referer: field(header::REFERER),
             user_agent: field(header::USER_AGENT),
@@ -330,18 +346,30 @@ fn problem_of(error: &Error) -> Option<Problem> {
     }
 }
 
-/// The error in words that quote nothing a client sent.
+/// The error in words that quote nothing a client or a backend sent: its kind, what we said of it ourselves, and
+/// what the system said. The engine's own explanations may hold a whole head, addresses included.
 fn reason(error: &Error) -> String {
     let mut reason = error.etype().as_str().to_owned();
-    if let Some(context) = &error.context {
-        reason.push_str(": ");
-        reason.push_str(context.as_str());
-    }
-    if let Some(cause) = &error.cause {
-        reason.push_str(": ");
-        reason.push_str(&cause.to_string());
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(context) = error.context.as_ref().map(|context| context.as_str())
+            && context.starts_with(OUR_CONTEXT)
+        {
+            reason = format!("{reason}: {context}");
+        }
+        let cause = error.cause.as_deref();
+        if let Some(system) = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>()) {
+            reason = format!("{reason}: {}", system.kind());
+        }
+        // `more_context` boxes what is boxed already.
+        next = cause.and_then(|cause| cause.downcast_ref::<Box<Error>>()).map(|boxed| &**boxed);
     }
     reason
+}
+
+/// The answer that was sent, without the 100 that may have gone before it.
+fn final_response(session: &Session) -> Option<&ResponseHeader> {
+    session.response_written().filter(|response| !response.status.is_informational())
 }
 
 fn head_size(session: &Session) -> usize {

@@ -44,7 +44,7 @@ pub struct Upstream {
     /// Asking twice does no harm.
     pub repeatable: bool,
     /// The engine fetches the answer, through its cache phases.
-    pub cached: bool,
+    pub through_engine: bool,
 }
 
 /// One of a site's backends.
@@ -80,6 +80,11 @@ fn try_plan(
         }
         HostIs::Site(index) => (index, None),
         HostIs::Anonymous => (site_of_handshake(generation, connection).unwrap_or(0), None),
+        // What another name leads to here is nobody's admin page: the browser's ideas of who may ask for what
+        // go by names.
+        HostIs::Unknown(_) if door == Door::Admin && connection.tls.is_some() => {
+            return Err(Problem::Misdirected);
+        }
         HostIs::Unknown(_) if connection.tls.is_some() => {
             (site_of_handshake(generation, connection).unwrap_or(0), None)
         }
@@ -130,6 +135,7 @@ pub fn host_of<'a>(request: &'a RequestHeader, target: &'a [u8]) -> Option<&'a [
         .authority()
         .map(|authority| authority.as_str().as_bytes())
         .or_else(|| request.headers.get(http::header::HOST).map(|host| host.as_bytes()))
+        .filter(|host| !host.is_empty())
 }
 
 /// A connection made for one site's name is no place to ask for another's (RFC 9110 section 15.5.20).
@@ -170,10 +176,22 @@ fn admin(
     if site.ci.is_none() {
         return Err(Problem::NotFound);
     }
+    if !is_passed_on(&request.method) {
+        return Err(Problem::MethodNotAllowed);
+    }
     // Cuirass changes state on GET: nothing here is asked twice, so a pooled connection, which may turn out
     // stale after the request was sent, is no place for it.
-    let upstream = Upstream { backend: Which::Ci, usage: Use::Fresh, repeatable: false, cached: false };
+    let upstream =
+        Upstream { backend: Which::Ci, usage: Use::Fresh, repeatable: false, through_engine: false };
     Ok(Plan::Admin(upstream, administrator))
+}
+
+/// The verdict on the certificate of `connection`, as of now.
+pub fn judge(generation: &Generation, connection: &ConnectionInfo) -> Result<Administrator, Problem> {
+    let Some(tls) = &connection.tls else {
+        return Err(Problem::AdminOverPlainHttp);
+    };
+    generation.gate.judge(&tls.client_chain, SystemTime::now()).map_err(Problem::NotAdmitted)
 }
 
 fn upstream(site: &Site, door: Door, request: &RequestHeader) -> Result<Upstream, Problem> {
@@ -193,13 +211,19 @@ fn upstream(site: &Site, door: Door, request: &RequestHeader) -> Result<Upstream
         Which::Ci if !is_passed_on(&request.method) => Err(Problem::MethodNotAllowed),
         _ => {
             // Not HEAD: over HTTP/2 the engine would send the body along (RFC 9113 section 8.1.1).
-            let cached =
+            let through_engine =
                 request.method == Method::GET && matches!(door, Door::Log | Door::Static | Door::Download);
             // A pooled connection may turn out stale when the request is already sent.
-            let usage = if is_read { usage } else { Use::Fresh };
-            Ok(Upstream { backend, usage, repeatable: is_read, cached })
+            let repeatable = is_read && !writes_on_get(target_of(request));
+            let usage = if repeatable { usage } else { Use::Fresh };
+            Ok(Upstream { backend, usage, repeatable, through_engine })
         }
     }
+}
+
+/// Cuirass registers a dashboard on GET.
+fn writes_on_get(target: &[u8]) -> bool {
+    target.starts_with(b"/api/dashboard/register")
 }
 
 fn ci_if_any(site: &Site) -> Which {
@@ -275,7 +299,7 @@ mod tests {
             client_chain: Vec::new(),
             http2: false,
         });
-        ConnectionInfo::new(address, address, tls)
+        ConnectionInfo::new(address, address, tls, None)
     }
 
     fn backend(planned: (usize, Plan)) -> Option<Which> {

@@ -25,6 +25,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::timeout;
 
+use super::context::connection;
 use super::phases::adapt_response;
 use crate::backend::{Peers, Pool, Use};
 
@@ -32,6 +33,9 @@ use crate::backend::{Peers, Pool, Use};
 const TRIES: usize = 3;
 /// A backend that answers within this time is not worth watching the client meanwhile.
 const PROMPT: Duration = Duration::from_millis(5);
+
+/// A request body is small, and is not waited for longer than this.
+const WHOLE_BODY: Duration = Duration::from_secs(60);
 
 /// Makes the backend's request from the client's; called for each try.
 pub type MakeRequest<'a> = dyn Fn(&Session) -> Result<RequestHeader> + Send + Sync + 'a;
@@ -48,8 +52,16 @@ pub struct Exchange<'a> {
     pub pool: &'a Arc<Pool>,
 }
 
-/// Reads the request's body; none when it is larger than `limit` bytes.
-pub async fn read_body(session: &mut Session, limit: u64) -> Result<Option<Bytes>> {
+/// Reads the request's body; none when it is larger than `limit` bytes. `patience` is for each part of it.
+pub async fn read_body(session: &mut Session, limit: u64, patience: Duration) -> Result<Option<Bytes>> {
+    // The engine minds neither over HTTP/2, and only the first over HTTP/1.
+    match timeout(WHOLE_BODY, read_parts(session, limit, patience)).await {
+        Ok(body) => body,
+        Err(_) => Err(Error::new_down(ErrorType::ReadTimedout)),
+    }
+}
+
+async fn read_parts(session: &mut Session, limit: u64, patience: Duration) -> Result<Option<Bytes>> {
     let announced = session
         .get_header(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
@@ -61,7 +73,12 @@ pub async fn read_body(session: &mut Session, limit: u64) -> Result<Option<Bytes
         session.write_continue_response().await?;
     }
     let mut body = BytesMut::new();
-    while let Some(part) = session.read_request_body().await.map_err(|error| error.into_down())? {
+    loop {
+        let part = timeout(patience, session.read_request_body())
+            .await
+            .map_err(|_| Error::new_down(ErrorType::ReadTimedout))?
+            .map_err(|error| error.into_down())?;
+        let Some(part) = part else { break };
         if (body.len() + part.len()) as u64 > limit {
             return Ok(None);
         }
@@ -202,8 +219,6 @@ async fn send_body(session: &mut Session, upstream: &mut Upstream, patience: Dur
 
 /// Waits for the backend, `patience` at the most, and after a moment for the client to leave as well: then nobody
 /// needs the answer.
-///
-/// Reading from the client is also what sends out the bytes gathered for it.
 async fn while_client_waits<T>(
     session: &mut Session,
     backend: impl Future<Output = Result<T>>,
@@ -212,20 +227,36 @@ async fn while_client_waits<T>(
     let mut backend = pin!(backend);
     let answer = match timeout(PROMPT.min(patience), &mut backend).await {
         Ok(answer) => answer,
-        Err(_) => tokio::select! {
-            biased;
-            answer = timeout(patience.saturating_sub(PROMPT), &mut backend) => match answer {
-                Ok(answer) => answer,
-                Err(_) => Err(Error::explain(ErrorType::ReadTimedout, format!("silent for {patience:?}"))),
-            },
-            // Pends for as long as the client is there; what it sends meanwhile is kept for its next request.
-            gone = session.as_downstream_mut().read_body_or_idle(true) => return match gone {
-                Err(error) => Err(error.into_down()),
-                Ok(_) => Err(Error::new_down(ErrorType::ConnectionClosed)),
-            },
-        },
+        Err(_) => {
+            // This may take a while. What the client has been answered so far should not wait for it.
+            send_gathered(session).await?;
+            tokio::select! {
+                biased;
+                answer = timeout(patience.saturating_sub(PROMPT), &mut backend) => match answer {
+                    Ok(answer) => answer,
+                    Err(_) => Err(Error::new(ErrorType::ReadTimedout)),
+                },
+                // Pends for as long as the client is there; what it sends meanwhile is kept for its next request.
+                gone = session.as_downstream_mut().read_body_or_idle(true) => return match gone {
+                    Err(error) => Err(error.into_down()),
+                    Ok(_) => Err(Error::new_down(ErrorType::ConnectionClosed)),
+                },
+            }
+        }
     };
     answer.map_err(|error| error.into_up())
+}
+
+/// Sends what was gathered for the client. Over HTTP/2 the connection's own task does so by itself.
+async fn send_gathered(session: &Session) -> Result<()> {
+    let outgoing = connection(session).outgoing().cloned();
+    match outgoing {
+        Some(outgoing) => outgoing
+            .send()
+            .await
+            .map_err(|error| Error::because(ErrorType::WriteError, "to the client", error).into_down()),
+        None => Ok(()),
+    }
 }
 
 /// Whether the backend closed the connection before it said anything.

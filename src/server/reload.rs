@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::certificates::{OnFailure, Problem, for_tls, throw_away_client_ca};
 use super::inspect;
 use super::run::open_logs;
-use super::supervise::{State, Supervisor, load_gate, watched_files};
-use crate::config;
+use super::supervise::{State, Supervisor, load_gate};
+use super::watch::{Looks, Watches};
+use crate::config::{self, Config};
 use crate::proxy::{Generation, Logs};
 
 /// Puts the configuration on disk in force: all of it, or none. Gives what the operator should know, or why not.
@@ -23,8 +24,8 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
             notes.push(format!("[{section}] has changed; that takes effect at the next start"));
         }
     }
-    config.listen = old.config.listen.clone();
-    config.paths = old.config.paths.clone();
+    keep_until_restart(&mut config, &old.config);
+    let looks = Looks::at(&config);
 
     // Everything that can fail comes before the first thing that takes effect.
     let (shown, problems) = state.wardrobe.load(&config, OnFailure::Refuse);
@@ -38,18 +39,29 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
     if let Some(closed) = gate.closed_because() {
         notes.push(format!("{} is closed: {closed}", config.admin.prefix));
     }
-    let files = watched_files(&config);
     let generation =
         Generation::new(Arc::new(config), gate, logs).map_err(|error| format!("admin.prefix: {error}"))?;
 
     supervisor.store.replace(certificates);
     supervisor.live.store(Arc::new(generation));
     state.shown = shown;
-    state.watch.set(files);
+    state.watches = Watches::new(looks);
+    state.told.clear();
     Ok(notes)
 }
 
-fn new_logs(config: &config::Config) -> Result<Logs, String> {
+/// Puts back what only a start can change, and what follows from it: the client CA is by default in the state
+/// folder, and who is let in must not come from a folder that is not in use.
+fn keep_until_restart(config: &mut Config, old: &Config) {
+    let default_ca = |config: &Config| config.paths.state.join("admin/ca.crt");
+    if config.admin.client_ca == default_ca(config) {
+        config.admin.client_ca = default_ca(old);
+    }
+    config.listen = old.listen.clone();
+    config.paths = old.paths.clone();
+}
+
+fn new_logs(config: &Config) -> Result<Logs, String> {
     let (logs, problems) = open_logs(&config.access_log);
     if problems.is_empty() { Ok(logs) } else { Err(problems.join("\n")) }
 }

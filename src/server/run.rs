@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::certificates::{OnFailure, Wardrobe, for_tls, throw_away_client_ca};
 use super::inspect;
-use super::supervise::{State, Supervisor, load_gate, watched_files};
-use super::watch::Watch;
+use super::supervise::{State, Supervisor, load_gate};
+use super::watch::{Looks, Watches};
 use super::workers::{self, Shared, Sockets};
 use crate::admin::ca::LastSeen;
 use crate::config::{self, Config, LogTarget};
@@ -95,6 +96,7 @@ impl Prepared {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let (listening, workers) = bind_all(&config, cores)?;
         prepare_folders(&config);
+        let looks = Looks::at(&config);
         let mut wardrobe = Wardrobe::default();
         let (shown, problems) = wardrobe.load(&config, OnFailure::Keep);
         if let Some(refused) = problems.iter().find(|problem| problem.is_throw_away()) {
@@ -121,8 +123,6 @@ impl Prepared {
             .map_err(|error| RunError::Refused(format!("admin.prefix: {error}")))?;
         let live: Arc<Live> = Arc::new(ArcSwap::from_pointee(generation));
         let caps = Arc::new(Caps::default());
-        let mut watch = Watch::default();
-        watch.set(watched_files(&config));
         let supervisor = Arc::new(Supervisor {
             live: live.clone(),
             store,
@@ -130,7 +130,13 @@ impl Prepared {
             listening,
             started: Instant::now(),
             last_seen,
-            state: Mutex::new(State { wardrobe, shown, watch, last_reload: None }),
+            state: Mutex::new(State {
+                wardrobe,
+                shown,
+                watches: Watches::new(looks),
+                told: Vec::new(),
+                last_reload: None,
+            }),
         });
         let shared = Arc::new(Shared { live, tls, caps });
         Ok(Self { config, supervisor, shared, workers })
@@ -171,19 +177,26 @@ impl Prepared {
         info!("ready");
 
         let mut look = tokio::time::interval(LOOK);
+        // A file system that hangs should hold up one look, not collect a thread for each.
+        let mut looking: Option<JoinHandle<()>> = None;
         let mut flush = tokio::time::interval(FLUSH);
         let mut remember = tokio::time::interval(REMEMBER);
         loop {
             tokio::select! {
-                _ = hangup.recv() => { in_background(&supervisor, |s| { s.reload(); }); }
-                _ = look.tick() => in_background(&supervisor, Supervisor::take_up_changed_files),
+                _ = hangup.recv() => { in_background(&supervisor, |supervisor| drop(supervisor.reload())); }
+                _ = look.tick() => if looking.as_ref().is_none_or(JoinHandle::is_finished) {
+                    looking = Some(in_background(&supervisor, Supervisor::take_up_changed_files));
+                },
                 _ = flush.tick() => flush_logs(&supervisor.live),
-                _ = remember.tick() => in_background(&supervisor, remember_last_seen),
+                _ = remember.tick() => { in_background(&supervisor, remember_last_seen); }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
         }
         info!("stopping: no new connections, {} to finish", supervisor.caps.open());
+        // Another gate may start while this one finishes: what is found by name is its from now on.
+        let _ = std::fs::remove_file(&config.paths.control);
+        drop(pid_file);
         // The receivers are there as long as their threads are; one that is gone needs no telling.
         let _ = shutdown.send(true);
         tokio::select! {
@@ -200,8 +213,6 @@ impl Prepared {
         let generation = supervisor.live.load_full();
         generation.logs.http.close();
         generation.logs.https.close();
-        let _ = std::fs::remove_file(&config.paths.control);
-        drop(pid_file);
         info!("stopped");
         Ok(())
     }
@@ -284,9 +295,12 @@ fn flush_logs(live: &Live) {
 }
 
 /// Reading and checking files takes a moment, in which signals should still be heard.
-fn in_background(supervisor: &Arc<Supervisor>, work: impl FnOnce(&Supervisor) + Send + 'static) {
+fn in_background(
+    supervisor: &Arc<Supervisor>,
+    work: impl FnOnce(&Supervisor) + Send + 'static,
+) -> JoinHandle<()> {
     let supervisor = supervisor.clone();
-    tokio::task::spawn_blocking(move || work(&supervisor));
+    tokio::task::spawn_blocking(move || work(&supervisor))
 }
 
 /// The file with our process id, for deploy hooks that send SIGHUP. Removed when dropped.
@@ -307,6 +321,9 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let ours = std::process::id().to_string();
+        if std::fs::read_to_string(&self.0).is_ok_and(|pid| pid.trim() == ours) {
+            let _ = std::fs::remove_file(&self.0);
+        }
     }
 }

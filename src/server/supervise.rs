@@ -1,6 +1,5 @@
 //! What can change while the gate runs, and who changes it.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,10 +8,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificates::{OnFailure, Shown, Wardrobe, for_tls};
 use super::reload;
-use super::watch::Watch;
+use super::watch::{Look, Watches};
 use crate::admin::Gate;
-use crate::admin::ca::{self, LastSeen};
-use crate::config::{Certificate, Config};
+use crate::admin::ca::LastSeen;
+use crate::config::Config;
 use crate::control::{CertificateStatus, Handler, LastReload, Listening, Reply, Request, SiteStatus, Status};
 use crate::listen::Caps;
 use crate::log::dropped_lines;
@@ -34,7 +33,9 @@ pub(super) struct Supervisor {
 pub(super) struct State {
     pub(super) wardrobe: Wardrobe,
     pub(super) shown: Vec<Shown>,
-    pub(super) watch: Watch,
+    pub(super) watches: Watches,
+    /// What was last said about certificates that cannot be taken up.
+    pub(super) told: Vec<String>,
     pub(super) last_reload: Option<LastReload>,
 }
 
@@ -64,30 +65,44 @@ impl Supervisor {
     /// Takes up files that changed on disk since they were last read.
     pub(super) fn take_up_changed_files(&self) {
         let mut state = self.lock();
-        if !state.watch.changed() {
-            return;
+        if let Some(look) = state.watches.certificates.changed() {
+            self.take_up_certificates(&mut state, look);
         }
-        let generation = self.live.load_full();
-        let (shown, problems) = state.wardrobe.load(&generation.config, OnFailure::Keep);
-        for problem in problems {
-            error!("certificate not taken up, the old one stays: {problem}");
+        if let Some(look) = state.watches.gate.changed() {
+            let generation = self.live.load_full();
+            let gate = load_gate(&generation.config, &self.last_seen);
+            match generation.with_gate(gate) {
+                Ok(generation) => self.live.store(Arc::new(generation)),
+                // The prefix was good when this generation was made, and is the same.
+                Err(error) => error!("the admin gate was not taken up: {error}"),
+            }
+            state.watches.gate.take_up(look);
         }
+    }
+
+    fn take_up_certificates(&self, state: &mut State, look: Look) {
+        let config = self.live.load().config.clone();
+        let (shown, problems) = state.wardrobe.load(&config, OnFailure::Keep);
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         if let Some(shown) = shown
             && let Some(certificates) = for_tls(&shown)
         {
-            for (new, _) in shown.iter().zip(&state.shown).filter(|(new, old)| new.pair.cert != old.pair.cert)
-            {
+            let renewed = shown.iter().zip(&state.shown).filter(|(new, old)| new.pair.cert != old.pair.cert);
+            for (new, _) in renewed {
                 info!("new certificate for {}", new.names.join(" "));
             }
             self.store.replace(certificates);
             state.shown = shown;
         }
-        let gate = load_gate(&generation.config, &self.last_seen);
-        match generation.with_gate(gate) {
-            Ok(generation) => self.live.store(Arc::new(generation)),
-            // The prefix was good when this generation was made, and is the same.
-            Err(error) => error!("the admin gate was not taken up: {error}"),
+        if problems.is_empty() {
+            state.watches.certificates.take_up(look);
+        } else if problems != state.told {
+            // Tried again at every look, as the reason may go away without the files changing; told once.
+            for problem in &problems {
+                error!("certificate not taken up, the old one stays: {problem}");
+            }
         }
+        state.told = problems;
     }
 
     /// How things are.
@@ -141,20 +156,6 @@ pub(super) fn load_gate(config: &Config, last_seen: &Arc<LastSeen>) -> Arc<Gate>
         warn!("{warning}");
     }
     Arc::new(gate)
-}
-
-/// The files whose changes are taken up.
-pub(super) fn watched_files(config: &Config) -> Vec<PathBuf> {
-    let mut files = vec![config.admin.client_ca.clone()];
-    files.extend(config.admin.crl.iter().cloned());
-    // The gate reads it anew by itself. Watched so that damage is logged when it happens, and not per request.
-    files.push(ca::register_file(&config.paths.state));
-    for site in &config.sites {
-        if let Certificate::Files { chain, key } = &site.certificate {
-            files.extend([chain.clone(), key.clone()]);
-        }
-    }
-    files
 }
 
 fn not_after(shown: &Shown) -> i64 {

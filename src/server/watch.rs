@@ -7,34 +7,83 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::admin::ca::register_file;
+use crate::config::{Certificate, Config};
+
 /// What tells one version of a file from another; none when it is not there.
 type Stamp = Option<(u64, u64, i64, i64, u64)>;
 
+/// What files looked like at one moment. To be taken *before* they are read: what is written later is a change.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Look(BTreeMap<PathBuf, Stamp>);
+
+impl Look {
+    pub(super) fn at(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self(paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect())
+    }
+
+    fn again(&self) -> Self {
+        Self::at(self.0.keys().cloned())
+    }
+}
+
 /// The files that are watched.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Watch {
-    taken_up: BTreeMap<PathBuf, Stamp>,
-    last_seen: BTreeMap<PathBuf, Stamp>,
+    taken_up: Look,
+    last_seen: Look,
+    /// Files that belong together are not written in one moment: wait until they have come to rest.
+    patient: bool,
 }
 
 impl Watch {
-    /// Watches `paths` from now on. What they hold now counts as taken up.
-    pub(super) fn set(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
-        self.taken_up = paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect();
-        self.last_seen = self.taken_up.clone();
+    /// Watches the files of `look`, which are taken up as they were then.
+    pub(super) fn new(look: Look, patient: bool) -> Self {
+        Self { last_seen: look.clone(), taken_up: look, patient }
     }
 
-    /// Whether something changed since it was last taken up, and has come to rest: files that belong together
-    /// are not written in one moment.
-    pub(super) fn changed(&mut self) -> bool {
-        let now: BTreeMap<_, _> = self.taken_up.keys().map(|path| (path.clone(), stamp(path))).collect();
-        let at_rest = now == self.last_seen;
-        self.last_seen = now;
-        if at_rest && self.last_seen != self.taken_up {
-            self.taken_up = self.last_seen.clone();
-            return true;
-        }
-        false
+    /// How the files look now, if that is not what was taken up.
+    pub(super) fn changed(&mut self) -> Option<Look> {
+        let now = self.taken_up.again();
+        let at_rest = now == self.last_seen || !self.patient;
+        self.last_seen = now.clone();
+        (at_rest && now != self.taken_up).then_some(now)
+    }
+
+    /// What was seen in `look` is in force. Until then it is reported again.
+    pub(super) fn take_up(&mut self, look: Look) {
+        self.taken_up = look;
+    }
+}
+
+/// The files of a configuration that are watched: those that are served, and those that decide who is let in.
+pub(super) struct Watches {
+    pub(super) certificates: Watch,
+    pub(super) gate: Watch,
+}
+
+/// How those files looked, before they were read.
+pub(super) struct Looks {
+    certificates: Look,
+    gate: Look,
+}
+
+impl Looks {
+    pub(super) fn at(config: &Config) -> Self {
+        let pairs = config.sites.iter().filter_map(|site| match &site.certificate {
+            Certificate::Files { chain, key } => Some([chain.clone(), key.clone()]),
+            _ => None,
+        });
+        let mut gate = vec![config.admin.client_ca.clone(), register_file(&config.paths.state)];
+        gate.extend(config.admin.crl.iter().cloned());
+        Self { certificates: Look::at(pairs.flatten()), gate: Look::at(gate) }
+    }
+}
+
+impl Watches {
+    pub(super) fn new(looks: Looks) -> Self {
+        // A chain and its key are two files. A revocation is one, and should not wait for a quiet second.
+        Self { certificates: Watch::new(looks.certificates, true), gate: Watch::new(looks.gate, false) }
     }
 }
 
@@ -52,18 +101,44 @@ mod tests {
 
     use super::*;
 
+    fn watch(path: &Path) -> Watch {
+        Watch::new(Look::at([path.to_owned()]), true)
+    }
+
     #[test]
-    fn a_change_is_reported_once_and_only_when_it_has_come_to_rest() {
+    fn a_change_is_reported_when_it_has_come_to_rest_until_it_is_taken_up() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "one").unwrap();
-        let mut watch = Watch::default();
-        watch.set([path.clone()]);
-        assert!(!watch.changed());
+        let mut watch = watch(&path);
+        assert_eq!(watch.changed(), None);
         fs::write(&path, "two!").unwrap();
-        assert!(!watch.changed());
-        assert!(watch.changed());
-        assert!(!watch.changed());
+        assert_eq!(watch.changed(), None);
+        assert!(watch.changed().is_some());
+        let look = watch.changed().unwrap();
+        watch.take_up(look);
+        assert_eq!(watch.changed(), None);
+    }
+
+    #[test]
+    fn what_is_written_after_the_look_is_a_change_though_it_came_before_the_watch() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "one").unwrap();
+        let look = Look::at([path.clone()]);
+        fs::write(&path, "two!").unwrap();
+        let mut watch = Watch::new(look, true);
+        watch.changed();
+        assert!(watch.changed().is_some());
+    }
+
+    #[test]
+    fn one_that_is_not_patient_reports_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut watch = Watch::new(Look::at([path.clone()]), false);
+        fs::write(&path, "x").unwrap();
+        assert!(watch.changed().is_some());
     }
 
     #[test]
@@ -73,22 +148,10 @@ mod tests {
         fs::write(&old, "same").unwrap();
         fs::write(&new, "same").unwrap();
         symlink(&old, &link).unwrap();
-        let mut watch = Watch::default();
-        watch.set([link.clone()]);
+        let mut watch = watch(&link);
         fs::remove_file(&link).unwrap();
         symlink(&new, &link).unwrap();
         watch.changed();
-        assert!(watch.changed());
-    }
-
-    #[test]
-    fn a_file_that_appears_is_a_change() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ca.crt");
-        let mut watch = Watch::default();
-        watch.set([path.clone()]);
-        fs::write(&path, "x").unwrap();
-        watch.changed();
-        assert!(watch.changed());
+        assert!(watch.changed().is_some());
     }
 }

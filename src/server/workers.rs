@@ -68,11 +68,13 @@ async fn work(
     let limits: Arc<dyn Fn() -> Limits + Send + Sync> = {
         let live = shared.live.clone();
         Arc::new(move || {
-            let limits = &live.load().config.limits;
+            let config = &live.load().config;
+            let limits = &config.limits;
             Limits {
                 connections: limits.connections,
                 per_client: limits.connections_per_client,
                 header_timeout: limits.header_timeout,
+                send_timeout: config.timeouts.send.max(config.timeouts.nar),
             }
         })
     };

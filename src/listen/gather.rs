@@ -1,0 +1,191 @@
+//! A client's transport with gathered writes.
+//!
+//! A response's head and body, and the answers to pipelined requests, leave in one TLS record and one system
+//! call where they can. What was gathered leaves when it is large, when the client has nothing more to say, and
+//! when somebody asks for it: see `Connection` and [`Outgoing`].
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
+
+/// Writes are gathered up to this size, in bytes.
+pub(super) const GATHER: usize = 64 * 1024;
+/// A write of this size goes straight through when nothing waits before it.
+const LARGE: usize = GATHER / 4;
+/// The buffer of a connection that has gone quiet is given back above this size.
+const KEEP_BUFFER: usize = 8 * 1024;
+
+/// The transport below HTTP.
+pub(super) enum Transport {
+    Plain(TcpStream),
+    // Boxed: a TLS session is more than a kilobyte, and the plain variant should not pay for it.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    fn as_duplex(&mut self) -> Pin<&mut dyn Duplex> {
+        match self {
+            Self::Plain(tcp) => Pin::new(tcp as &mut dyn Duplex),
+            Self::Tls(tls) => Pin::new(tls.as_mut() as &mut dyn Duplex),
+        }
+    }
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
+/// A transport, and what waits to be sent on it.
+pub(super) struct Gather {
+    /// `None` only when the connection was handed to the lingering close.
+    transport: Option<Transport>,
+    pending: BytesMut,
+    /// The transport has taken bytes that the socket may not have: rustls keeps what a full socket refused.
+    unflushed: bool,
+    /// For a client that takes nothing, in all between two steps forward.
+    patience: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Gather {
+    pub(super) fn new(transport: Transport, patience: Duration) -> Self {
+        Self {
+            transport: Some(transport),
+            pending: BytesMut::new(),
+            unflushed: false,
+            patience,
+            stalled: None,
+        }
+    }
+
+    /// Bytes gathered and not yet given to the transport.
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether anything has not reached the socket.
+    pub(super) fn is_unsent(&self) -> bool {
+        !self.pending.is_empty() || self.unflushed
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+
+    /// The transport and what is pending, for the lingering close. Afterwards there is nothing here.
+    pub(super) fn take(&mut self) -> Option<(Transport, BytesMut)> {
+        Some((self.transport.take()?, self.pending.split()))
+    }
+
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.transport()?.as_duplex().poll_read(cx, buf)
+    }
+
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.pending.is_empty() && buf.len() >= LARGE {
+            return self.poll_write_through(cx, buf);
+        }
+        if self.pending.len() >= GATHER {
+            ready!(self.poll_send(cx))?;
+        }
+        let n = buf.len().min(GATHER);
+        self.append(&buf[..n]);
+        Poll::Ready(Ok(n))
+    }
+
+    /// Sends everything, down to the socket.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.pending.is_empty() {
+            let mut pending = std::mem::take(&mut self.pending);
+            let sent = self.poll_write_through(cx, &pending);
+            if let Poll::Ready(Ok(n)) = sent {
+                pending.advance(n);
+            }
+            self.pending = pending;
+            if ready!(sent)? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        if self.pending.capacity() > KEEP_BUFFER {
+            self.pending = BytesMut::new();
+        } else {
+            self.pending.clear();
+        }
+        let flushed = self.transport()?.as_duplex().poll_flush(cx);
+        let flushed = ready!(self.unless_stalled(cx, flushed));
+        self.unflushed = flushed.is_err();
+        Poll::Ready(flushed)
+    }
+
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        let closed = self.transport()?.as_duplex().poll_shutdown(cx);
+        self.unless_stalled(cx, closed)
+    }
+
+    fn poll_write_through(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.transport()?.as_duplex().poll_write(cx, buf);
+        self.unflushed = true;
+        self.unless_stalled(cx, written)
+    }
+
+    /// Passes `result` on, and turns a wait that has lasted too long into an error.
+    fn unless_stalled<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.stalled = None;
+            return result;
+        }
+        let patience = self.patience;
+        let stalled =
+            self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + patience)));
+        match stalled.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn transport(&mut self) -> io::Result<&mut Transport> {
+        self.transport.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+/// What is on its way to the client of one connection, for those who know that it should leave now.
+#[derive(Clone)]
+pub struct Outgoing(Arc<Mutex<Gather>>);
+
+impl Outgoing {
+    pub(super) fn new(gather: Gather) -> Self {
+        Self(Arc::new(Mutex::new(gather)))
+    }
+
+    /// Sends what was gathered.
+    ///
+    /// On HTTP/1 connections only: there the request that asks is the only one that writes. With HTTP/2 the
+    /// connection's own task does, and the runtime tells only one task of a socket's readiness.
+    pub async fn send(&self) -> io::Result<()> {
+        poll_fn(|cx| self.lock().poll_send(cx)).await
+    }
+
+    // A connection's tasks are on one thread: the lock is never waited for.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Gather> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outgoing").finish_non_exhaustive()
+    }
+}
