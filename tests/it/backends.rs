@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,10 +12,12 @@ use super::support::curl::curl;
 use super::support::farm::{Farm, recorded};
 use super::support::gate::Gate;
 use super::support::guile::Guile;
-use super::support::http1::Broken;
+use super::support::h2::{H2, Outcome};
+use super::support::http1::{Broken, Connection, narrow};
 use super::support::pki::world;
 use super::support::recorder::{Recorder, Then};
-use super::support::{eventually_true, free_port, patience, pattern};
+use super::support::tls::TlsClient;
+use super::support::{at_rest, eventually_true, free_port, patience, pattern};
 
 /// "At once", as opposed to waiting for some timeout of ten seconds or more.
 const PROMPTLY: Duration = Duration::from_secs(5);
@@ -406,4 +410,66 @@ fn requests_are_spread_over_connections_of_their_own() {
     assert_eq!(farm.gate.https().get("/jobset/x").status, 200);
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     assert_eq!(slow.response().text(), "done");
+}
+
+/// A backend whose file `/nar/gzip/N` or `/download/N` has N bytes, and how many of them it has handed over.
+fn sized() -> (Recorder, Arc<AtomicUsize>) {
+    let handed_over = Arc::new(AtomicUsize::new(0));
+    let counter = handed_over.clone();
+    let recorder = Recorder::start(move |request, tcp| {
+        let size: usize = request.target().rsplit('/').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+        let _ = tcp.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n").as_bytes());
+        for piece in pattern("large", size).chunks(16 << 10) {
+            if tcp.write_all(piece).is_err() {
+                return Then::Close;
+            }
+            counter.fetch_add(piece.len(), Ordering::SeqCst);
+        }
+        Then::Keep
+    });
+    (recorder, handed_over)
+}
+
+/// Some fit into the sockets on the way and some do not: what matters is where the last bytes wait.
+const SIZES: [usize; 5] = [1_000_000, 3_000_000, 4_194_304, 5_000_000, 7_000_000];
+
+fn slow_client_gets_all(answer: impl Fn(&Gate, &str, &dyn Fn()) -> Vec<u8>) {
+    let (recorder, handed_over) = sized();
+    // A stall is then seen as what it is, and not as slowness.
+    let gate = recorded(&recorder, |config| config.set("timeouts.idle", "\"600s\""));
+    for path in ["/nar/gzip/", "/download/"] {
+        for size in SIZES {
+            handed_over.store(0, Ordering::SeqCst);
+            let pause = || {
+                eventually_true("an answer", || handed_over.load(Ordering::SeqCst) > 0);
+                at_rest("everything on the way is full", || handed_over.load(Ordering::SeqCst));
+            };
+            let body = answer(&gate, &format!("{path}{size}"), &pause);
+            assert!(body == pattern("large", size), "{path}{size}: {} bytes", body.len());
+        }
+    }
+}
+
+#[test]
+fn a_client_slower_than_the_backend_gets_the_last_byte_over_http_1() {
+    slow_client_gets_all(|gate, target, pause| {
+        let stream = TlsClient::default().try_handshake_over(narrow(gate.https_addr()), HOST);
+        let mut connection = Connection::over_tls(stream.expect("a handshake"), HOST);
+        connection.send(format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+        pause();
+        connection.try_response(false).unwrap_or_else(|broken| panic!("{target}: {broken}")).body
+    });
+}
+
+#[test]
+fn a_client_slower_than_the_backend_gets_the_last_byte_over_http_2() {
+    slow_client_gets_all(|gate, target, pause| {
+        let mut h2 = H2::over(&TlsClient::default(), narrow(gate.https_addr()), HOST);
+        h2.ask(HOST, target);
+        pause();
+        match h2.answer() {
+            Ok(Outcome::Answer { status: 200, body }) => body,
+            outcome => panic!("{target}: {outcome:?}"),
+        }
+    });
 }

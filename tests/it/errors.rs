@@ -2,9 +2,10 @@
 
 use super::support::config::{Config, HOST, Site};
 use super::support::eventually_true;
-use super::support::farm::Farm;
+use super::support::farm::{Farm, recorded};
 use super::support::gate::Gate;
-use super::support::http1::{Framing, Response};
+use super::support::http1::{Connection, Framing, Response, from_address};
+use super::support::recorder::{Recorder, Then};
 use super::support::{free_port, pki};
 
 /// No header that would let anybody keep it.
@@ -71,17 +72,20 @@ fn browsers_get_a_page_and_others_get_text() {
     }
 }
 
-#[test]
-fn the_id_on_the_page_is_in_the_log() {
-    let gate = without_backend();
-    let text = gate.https().get("/jobset/x").text();
-    // The id is the longest word of letters and digits that has a digit in it.
-    let id = text
-        .split(|char: char| !char.is_ascii_alphanumeric() && char != '-')
+/// The id is the longest word of letters and digits that has a digit in it.
+fn id_of(response: &Response) -> String {
+    let text = response.text();
+    text.split(|char: char| !char.is_ascii_alphanumeric() && char != '-')
         .filter(|word| word.len() >= 6 && word.contains(|char: char| char.is_ascii_digit()))
         .max_by_key(|word| word.len())
         .unwrap_or_else(|| panic!("no id in {text:?}"))
-        .to_string();
+        .to_string()
+}
+
+#[test]
+fn the_id_on_the_page_is_in_the_log() {
+    let gate = without_backend();
+    let id = id_of(&gate.https().get("/jobset/x"));
     eventually_true("the id in a log", || {
         gate.stderr().into_iter().chain(gate.access_log("https")).any(|line| line.contains(&id))
     });
@@ -130,4 +134,69 @@ fn an_error_does_not_end_the_connection_unless_it_must() {
         assert_eq!(connection.get("/.well-known/none").status, 404);
         assert_eq!(connection.get("/abc.narinfo").status, 200);
     }
+}
+
+#[test]
+fn a_backend_that_is_lost_after_100_continue_is_a_502_with_an_id() {
+    // Reads the whole request, and is gone.
+    let recorder = Recorder::start(|_, _| Then::Close);
+    let gate = recorded(&recorder, |config| config);
+    for (log, mut connection) in [("http", gate.http()), ("https", gate.https())] {
+        connection.send(format!(
+            "POST /jobset/x/hook/evaluate HTTP/1.1\r\nHost: {HOST}\r\n\
+             Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        ));
+        let interim = connection.peek_bytes(12).expect("an interim answer").to_vec();
+        assert!(interim.starts_with(b"HTTP/1.1 100"), "{}", interim.escape_ascii());
+        connection.send("body");
+        let response = connection.response();
+        assert_eq!((response.status, response.framing), (502, Framing::Length), "{response:?}");
+        assert_not_cacheable(&response);
+        let id = id_of(&response);
+        gate.wait_for_stderr(&id);
+        let line = gate.wait_for_access(log, &id);
+        assert!(line.contains("\" 502 "), "{line}");
+        assert_eq!(gate.access_log(log).len(), 1, "{:?}", gate.access_log(log));
+    }
+}
+
+#[test]
+fn no_answer_of_a_backend_brings_an_address_into_our_log() {
+    // No HTTP at all, or a head that breaks off, each with what the gate has said of the client.
+    let recorder = Recorder::start(|request, tcp| {
+        let client = request.header("x-forwarded-for").unwrap_or_default();
+        let answer = match request.target().rsplit('/').next() {
+            Some("field") => format!("HTTP/1.1 200 OK\r\nbad header X-Forwarded-For: {client}\r\n\r\n"),
+            Some("line") => format!("{client} is who you are\r\n\r\n"),
+            Some("value") => format!("HTTP/1.1 200 OK\r\nX: {client}\0\r\n\r\n"),
+            Some("length") => format!("HTTP/1.1 200 OK\r\nContent-Length: {client}\r\n\r\n"),
+            Some("chunk") => format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{client}\r\n"),
+            _ => format!("HTTP/1.1 200 OK\r\nX-Forwarded-For: {client}\r\n"),
+        };
+        let _ = std::io::Write::write_all(tcp, answer.as_bytes());
+        Then::Close
+    });
+    let gate = recorded(&recorder, |config| config);
+    for folder in ["/jobset", "/download"] {
+        for how in ["field", "line", "value", "length", "chunk", "half"] {
+            let target = format!("{folder}/{how}");
+            let mut connection = Connection::over_tcp(from_address([127, 0, 0, 77], gate.http_addr()), HOST);
+            // With a bad body only, there is an answer that is cut.
+            if let Ok(response) = connection.try_request("GET", target.as_bytes(), &[], b"")
+                && response.status == 502
+            {
+                gate.wait_for_stderr(&id_of(&response));
+            }
+            gate.wait_for_access("http", &target);
+            let told = recorder
+                .requests()
+                .last()
+                .and_then(|request| request.header("x-forwarded-for").map(String::from));
+            assert_eq!(told.as_deref(), Some("127.0.0.77"), "{target}: else this shows nothing");
+        }
+    }
+    assert_eq!(gate.sigterm_and_wait().code(), Some(0));
+    let telling: Vec<String> = gate.stderr().into_iter().filter(|line| line.contains("127.0.0.77")).collect();
+    assert!(telling.is_empty(), "{telling:#?}");
+    assert!(gate.access_log("http").iter().all(|line| !line.contains("127.0.0.77")));
 }

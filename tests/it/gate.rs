@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::errors::assert_not_cacheable;
-use super::support::config::HOST;
+use super::support::config::{Config, HOST, Site};
 use super::support::curl::curl;
 use super::support::farm::{Farm, recorded};
 use super::support::h2::{H2, Outcome};
@@ -494,6 +494,85 @@ fn another_prefix_is_guarded_the_same_way() {
     for target in ["/controls", "/contro", "/x/control/room"] {
         assert_eq!(gate.https().get(target).status, 200, "{target}");
     }
+}
+
+#[test]
+fn a_body_that_comes_after_the_authority_is_gone_reaches_nobody() {
+    let recorder = Recorder::ok();
+    let folder = scratch("late-body");
+    let ca = folder.join("client-ca.crt");
+    let other = Authority::new(&folder.join("other"), "/CN=Other CA");
+    let replace = || drop(fs::copy(&other.cert, &ca).expect("replace the CA"));
+    let remove = || fs::remove_file(&ca).expect("remove the CA");
+    fs::copy(&world().authority.cert, &ca).expect("a CA");
+    let gate = recorded(&recorder, |config| config.client_ca(&ca));
+    for change in [&replace as &dyn Fn(), &remove] {
+        fs::copy(&world().authority.cert, &ca).expect("a CA");
+        gate.reload();
+        let mut connection = gate.https_as(&world().good);
+        connection.send(format!(
+            "POST /admin/specification/add HTTP/1.1\r\nHost: {HOST}\r\n\
+             Content-Length: 6\r\nExpect: 100-continue\r\n\r\n"
+        ));
+        // It was let in, and its body is waited for.
+        let interim = connection.peek_bytes(12).expect("an interim answer").to_vec();
+        assert!(interim.starts_with(b"HTTP/1.1 100"), "{}", interim.escape_ascii());
+        change();
+        gate.reload();
+        connection.send("spec=1");
+        assert_eq!(connection.response().status, 403);
+        assert_eq!(recorder.connections(), 0, "{:?}", recorder.requests());
+    }
+    // With the authority in its place, the very same is passed on.
+    fs::copy(&world().authority.cert, &ca).expect("a CA");
+    gate.reload();
+    let posted = gate.https_as(&world().good).request("POST", "/admin/specification/add", &[], b"spec=1");
+    assert_eq!((posted.status, recorder.requests().len()), (200, 1));
+}
+
+#[test]
+fn another_state_folder_in_the_file_lets_nobody_else_in_before_a_restart() {
+    let recorder = Recorder::ok();
+    let folder = scratch("states");
+    let other = Authority::new(&folder.join("other"), "/CN=Other CA");
+    let stranger = other.issue("stranger", Kind::Client);
+    for (state, ca) in [("old", &world().authority.cert), ("new", &other.cert)] {
+        fs::create_dir_all(folder.join(state).join("admin")).expect("a folder");
+        fs::copy(ca, folder.join(state).join("admin/ca.crt")).expect("a CA");
+    }
+    let config = |state: &str| {
+        Config::new(Site::new(HOST).ci(&recorder.url()))
+            .set("paths.state", &format!("{:?}", folder.join(state).display().to_string()))
+    };
+    let gate = config("old").start();
+    let admits = |identity| gate.https_as(identity).get("/admin").status == 200;
+    assert!(admits(&world().good) && !admits(&stranger));
+    for state in ["new", "none"] {
+        gate.rewrite(&config(state));
+        let said = gate.command(&["reload"]);
+        assert!(String::from_utf8_lossy(&said.stdout).contains("[paths]"), "{said:?}");
+        assert!(admits(&world().good), "{state}");
+        assert!(!admits(&stranger), "{state}");
+    }
+}
+
+#[test]
+fn a_name_that_no_site_has_is_no_way_to_the_admin_pages() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| config);
+    let good = &world().good;
+    let client = TlsClient::default().identity(good);
+    for sni in [HOST, "evil.example"] {
+        let mut connection = client.connect(gate.https_addr(), sni);
+        connection.host = "evil.example".into();
+        let refused = connection.get("/admin/build/9/restart");
+        assert_eq!(refused.status, 421, "{sni}");
+        assert_not_cacheable(&refused);
+        let mut h2 = H2::connect(&client, gate.https_addr(), sni);
+        assert_eq!(h2.request("GET", "evil.example", b"/%61dmin", &[], b"").status(), Some(421), "{sni}");
+    }
+    assert_eq!(recorder.connections(), 0, "{:?}", recorder.requests());
+    assert_eq!(gate.https_as(good).get("/admin").status, 200);
 }
 
 mod properties {

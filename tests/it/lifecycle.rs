@@ -1,6 +1,7 @@
 //! Starting, stopping, and being told what is wrong.
 
 use std::fs;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
@@ -10,8 +11,10 @@ use super::support::farm::Farm;
 use super::support::gate::BINARY;
 use super::support::guix_client::hashes;
 use super::support::http1::Broken;
-use super::support::recorder::Recorder;
-use super::support::{eventually_true, free_port};
+use super::support::pki::Identity;
+use super::support::recorder::{Recorder, Then};
+use super::support::tls::TlsClient;
+use super::support::{Latch, eventually_true, free_port, tests_folder};
 
 fn simple(recorder: &Recorder) -> Config {
     Config::new(Site::new(HOST).publish(&recorder.url()).ci(&recorder.url()))
@@ -224,4 +227,94 @@ fn help_and_version_are_answered_and_nonsense_is_a_2() {
     let output = run(&["run", "--config", "/nonexistent/farmgate.toml"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent/farmgate.toml"));
+}
+
+#[test]
+fn a_gate_that_finishes_leaves_the_next_one_its_names() {
+    let latch = Latch::default();
+    let recorder = Recorder::start({
+        let latch = latch.clone();
+        move |_, tcp| {
+            let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+            latch.wait();
+            let _ = tcp.write_all(b"cd");
+            Then::Close
+        }
+    });
+    // Short: the name of a socket has room for about a hundred bytes.
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let named =
+        |key: &str, name: &str| (format!("paths.{key}"), format!("{:?}", path(name).display().to_string()));
+    let config =
+        [named("state", "state"), named("cache", "cache"), named("control", "sock"), named("pid", "pid")]
+            .into_iter()
+            .fold(simple(&recorder), |config, (key, value)| config.set(&key, &value));
+    let first = config.clone().start();
+    assert_eq!(first.status()["pid"], first.pid());
+    let mut download = first.https();
+    download.send(format!("GET /nar/gzip/abc HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    download.peek_bytes(1).expect("a beginning");
+    first.signal("TERM");
+    eventually_true("its names are free at once", || !path("pid").exists() && !path("sock").exists());
+    assert!(first.is_running(), "it waits for the download");
+
+    let second = config.start();
+    let owns_its_names = || {
+        assert_eq!(fs::read_to_string(path("pid")).expect("a pid file").trim(), second.pid().to_string());
+        assert_eq!(second.status()["pid"], second.pid());
+    };
+    owns_its_names();
+    assert!(first.is_running(), "both were there at a time");
+    latch.open();
+    assert_eq!(download.response().text(), "abcd");
+    assert_eq!(first.wait_for_exit().code(), Some(0));
+    owns_its_names();
+    assert_eq!(second.sigterm_and_wait().code(), Some(0));
+    assert!(!path("pid").exists() && !path("sock").exists());
+}
+
+/// What everybody finds in the source.
+fn throw_away(name: &str) -> Identity {
+    let file = |name: String| tests_folder().with_file_name("certs-dev").join(name);
+    Identity { chain: file(format!("{name}.crt")), key: file(format!("{name}.key")) }
+}
+
+#[test]
+fn the_throw_away_certificates_do_for_a_name_that_stays_at_home() {
+    let recorder = Recorder::ok();
+    let site = Site::new("localhost").ci(&recorder.url()).certificate(&throw_away("localhost"));
+    let gate = Config::new(site).client_ca(&throw_away("ca").chain).start();
+    let ask = |client: TlsClient| {
+        let mut connection = client.connect(gate.https_addr(), "localhost");
+        let shown = connection.tls().peer_certificates().expect("a certificate")[0].clone();
+        assert_eq!(shown, throw_away("localhost").chain_der()[0]);
+        connection.get("/admin").status
+    };
+    assert_eq!(ask(TlsClient::default()), 403);
+    assert_eq!(ask(TlsClient::default().identity(&throw_away("client"))), 200);
+}
+
+#[test]
+fn the_throw_away_certificates_are_refused_for_a_name_that_others_can_reach() {
+    let recorder = Recorder::ok();
+    let site = |name: &str| Site::new(name).ci(&recorder.url());
+    let public = "cuirass.example.org";
+    let own = Config::new(site("localhost").also(public).certificate(&throw_away("localhost")));
+    let ca = Config::new(site("localhost")).site(site(public)).client_ca(&throw_away("ca").chain);
+    for (bad, file) in [(own, "certs-dev/localhost.key"), (ca, "certs-dev/ca.crt")] {
+        let refused = bad.clone().spawn();
+        assert_eq!(refused.wait_for_exit().code(), Some(1), "{file}");
+        let said = refused.wait_for_stderr(file);
+        assert!(said.contains(public), "{said}");
+        assert!(!refused.stderr().join("\n").contains("ready"), "{:?}", refused.stderr());
+        let check = refused.command(&["check"]);
+        assert!(!check.status.success(), "{file}");
+        // Neither by way of a reload.
+        let running = simple(&recorder).start();
+        running.rewrite(&bad);
+        let line = running.sighup();
+        assert!(line.contains("reload refused"), "{file}: {line}");
+        assert_eq!(running.http().get("/x").status, 200);
+    }
 }

@@ -1,19 +1,16 @@
 //! What a client may take: time for a head, its size, connections.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::support::config::HOST;
 use super::support::farm::recorded;
-use super::support::h2::H2;
-use super::support::http1::{Broken, Connection};
+use super::support::h2::{H2, Outcome};
+use super::support::http1::{Broken, Connection, narrow};
 use super::support::recorder::{Recorder, Then};
 use super::support::tls::TlsClient;
-use super::support::{eventually_true, patience};
-
-/// How often in a row the same figure makes a process idle.
-const QUIET_LOOKS: usize = 60;
+use super::support::{at_rest, eventually_true, patience};
 
 #[test]
 fn a_head_that_trickles_in_is_not_waited_for() {
@@ -106,12 +103,93 @@ fn a_client_that_does_not_read_costs_nothing_while_it_waits() {
     let mut http2 = H2::connect(&TlsClient::default(), gate.https_addr(), HOST);
     http2.ask(HOST, "/nar/gzip/2");
     eventually_true("both are being answered", || recorder.requests().len() == 2);
-    // Quiet is when a whole row of looks finds the same figure. A gate that spins never is.
-    let (mut last, mut same) = (0, 0);
-    eventually_true("the gate does nothing while nobody reads", || {
-        let now = gate.cpu_ticks();
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
-        same >= QUIET_LOOKS
+    // A gate that spins never is.
+    at_rest("the gate does nothing while nobody reads", || gate.cpu_ticks());
+}
+
+#[test]
+fn a_client_that_never_reads_is_let_go_though_it_goes_on_asking() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| {
+        config
+            .set("timeouts.send", "\"1s\"")
+            .set("timeouts.nar", "\"1s\"")
+            // It is not for being idle that it is let go.
+            .set("timeouts.idle", "\"600s\"")
     });
+    let mut client = narrow(gate.http_addr());
+    client.set_nonblocking(true).expect("non-blocking");
+    let batch = format!("HEAD /robots.txt HTTP/1.1\r\nHost: {HOST}\r\n\r\n").repeat(1000).into_bytes();
+    let mut sent = 0;
+    at_rest("the gate takes no more", || {
+        loop {
+            match client.write(&batch[sent % batch.len()..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return sent,
+                // Let go already.
+                Err(_) => return sent,
+            }
+        }
+    });
+    eventually_true("its connection is gone", || gate.status()["connections"] == 0);
+    drop(client);
+    assert_eq!(recorder.connections(), 0);
+}
+
+#[test]
+fn a_body_that_never_ends_is_not_waited_for_over_http_2() {
+    let recorder = Recorder::ok();
+    let gate =
+        recorded(&recorder, |config| config.set("timeouts.read", "\"1s\"").set("timeouts.idle", "\"600s\""));
+    for part in [&b""[..], b"half"] {
+        let mut h2 = H2::connect(&TlsClient::default(), gate.https_addr(), HOST);
+        h2.begin_post(HOST, "/jobset/x/hook/evaluate");
+        if !part.is_empty() {
+            h2.send_part(part).expect("send a part");
+        }
+        match h2.answer() {
+            Ok(Outcome::Answer { status: 408, .. }) => {}
+            Ok(Outcome::Refused(how)) if how.starts_with("RST_STREAM") => {}
+            outcome => panic!("{} bytes: {outcome:?}", part.len()),
+        }
+        // Others on the same connection are not harmed, and it goes when its client does.
+        assert_eq!(h2.request("GET", HOST, b"/x", &[], b"").status(), Some(200));
+        drop(h2);
+        eventually_true("its connection is gone", || gate.status()["connections"] == 0);
+    }
+    assert!(recorder.requests().iter().all(|request| request.target() == "/x"), "{:?}", recorder.requests());
+}
+
+#[test]
+fn a_body_that_never_ends_is_not_waited_for_over_http_1() {
+    let recorder = Recorder::ok();
+    let gate =
+        recorded(&recorder, |config| config.set("timeouts.read", "\"1s\"").set("timeouts.idle", "\"600s\""));
+    for mut connection in [gate.http(), gate.https()] {
+        connection.send(format!("POST /x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10\r\n\r\nhalf"));
+        let response = connection.response();
+        assert!(response.status == 408 && response.closes(), "{response:?}");
+        connection.closed().unwrap_or_else(|broken| panic!("no clean close: {broken}"));
+    }
+    assert_eq!(recorder.connections(), 0);
+}
+
+#[test]
+fn a_head_that_began_with_the_bytes_of_the_request_before_it_is_not_waited_for() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| {
+        config.set("limits.header_timeout", "\"1s\"").set("timeouts.idle", "\"600s\"")
+    });
+    for before in [1, 3] {
+        for mut connection in [gate.http(), gate.https()] {
+            let whole = format!("GET /x HTTP/1.1\r\nHost: {HOST}\r\n\r\n").repeat(before);
+            connection.send(format!("{whole}GET /y HTTP/1.1\r\nHo"));
+            for _ in 0..before {
+                assert_eq!(connection.response().status, 200);
+            }
+            assert_eq!(connection.response().status, 408);
+            connection.closed().unwrap_or_else(|broken| panic!("no clean close: {broken}"));
+        }
+    }
+    assert!(recorder.requests().iter().all(|request| request.target() == "/x"));
 }

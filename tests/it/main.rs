@@ -4,10 +4,14 @@
 #![allow(clippy::panic)]
 
 mod access_log;
+mod admin;
 mod backends;
 mod check;
+mod chromium;
+mod demo;
 mod errors;
 mod forwarding;
+mod fuzz_smoke;
 mod gate;
 mod hot_swap;
 mod lifecycle;

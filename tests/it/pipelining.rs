@@ -1,12 +1,14 @@
 //! A client that writes 1000 narinfo requests in one go gets 1000 answers, in order, on one connection.
 
+use std::io::Write;
+
 use super::support::config::HOST;
 use super::support::farm::{Farm, recorded};
 use super::support::guix_client::{Way, assert_right, hashes, multiple_get, narinfos};
 use super::support::http1::{Connection, Framing};
-use super::support::pattern;
-use super::support::recorder::Recorder;
+use super::support::recorder::{Recorder, Then};
 use super::support::tls::TlsClient;
+use super::support::{Latch, pattern};
 
 #[test]
 fn a_thousand_narinfos_come_in_order_on_one_connection_over_http() {
@@ -178,4 +180,39 @@ fn ten_clients_with_a_batch_each_are_all_served() {
             });
         }
     });
+}
+
+#[test]
+fn an_answer_is_not_held_back_by_a_slow_one_behind_it() {
+    let latch = Latch::default();
+    let recorder = Recorder::start({
+        let latch = latch.clone();
+        move |request, tcp| {
+            if request.target().starts_with("/slow") {
+                latch.wait();
+            }
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}", &request.target()[1..4]);
+            let _ = tcp.write_all(answer.as_bytes());
+            Then::Keep
+        }
+    });
+    let gate = recorded(&recorder, |config| config);
+    let narinfo = |name: &str| format!("GET /{name}.narinfo HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    let mut waiting = Vec::new();
+    for more in [0, 1, 400] {
+        for mut connection in [gate.http(), gate.https()] {
+            connection
+                .send(narinfo("one") + &narinfo("two") + &narinfo("slow") + &narinfo("end").repeat(more));
+            assert_eq!(connection.response().text(), "one", "{more} more behind it");
+            assert_eq!(connection.response().text(), "two", "{more} more behind it");
+            waiting.push((connection, more));
+        }
+    }
+    latch.open();
+    for (mut connection, more) in waiting {
+        assert_eq!(connection.response().text(), "slo");
+        for at in 0..more {
+            assert_eq!(connection.response().text(), "end", "{at} of {more}");
+        }
+    }
 }

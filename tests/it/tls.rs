@@ -5,9 +5,11 @@ use std::process::Command;
 use rustls::HandshakeKind;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
 
+use super::errors::assert_not_cacheable;
 use super::support::config::{Config, HOST, Site};
 use super::support::farm::Farm;
 use super::support::gate::Gate;
+use super::support::h2::H2;
 use super::support::output;
 use super::support::pki::{Authority, Identity, scratch};
 use super::support::recorder::Recorder;
@@ -168,4 +170,44 @@ fn a_handshake_that_never_ends_holds_nobody_up() {
     let _silent: Vec<_> =
         (0..50).map(|_| super::support::http1::Connection::plain(farm.gate.https_addr(), HOST)).collect();
     assert_eq!(farm.gate.https().get("/jobset/x").status, 200);
+}
+
+#[test]
+fn a_connection_made_for_one_site_is_no_place_to_ask_for_another() {
+    let (first, second) = (Recorder::ok(), Recorder::ok());
+    let gate = Config::new(Site::new("one.example").also("eins.example").ci(&first.url()))
+        .site(Site::new("two.example").ci(&second.url()))
+        .start();
+    let (address, client) = (gate.https_addr(), TlsClient::default());
+    for (sni, host) in [
+        ("one.example", "two.example"),
+        ("two.example", "one.example"),
+        ("eins.example", "TWO.example:443"),
+        ("two.example", "eins.example."),
+    ] {
+        let mut connection = client.connect(address, sni);
+        connection.host = host.into();
+        let page = connection.get_with("/x", &[("Accept", "text/html")]);
+        assert_eq!(page.status, 421, "{sni}: {host}");
+        assert!(page.text().starts_with("<!doctype html>") && page.text().contains("421"), "{}", page.text());
+        assert_not_cacheable(&page);
+        let mut h2 = H2::connect(&client, address, sni);
+        assert_eq!(h2.request("GET", host, b"/x", &[], b"").status(), Some(421), "{sni}: {host}");
+        // The connection is good for what it was made for.
+        connection.host = sni.into();
+        assert_eq!(connection.get("/own").status, 200, "{sni}");
+    }
+    for request in first.requests().iter().chain(&second.requests()) {
+        assert_eq!(request.target(), "/own");
+    }
+    // Two names of one site, and no name at all, are no such case.
+    for (client, sni, host) in [
+        (client.clone(), "one.example", "eins.example"),
+        (client.clone().without_sni(), "one.example", "two.example"),
+        (client, "one.example", "unknown.example"),
+    ] {
+        let mut connection = client.connect(address, sni);
+        connection.host = host.into();
+        assert_eq!(connection.get("/x").status, 200, "{sni}: {host}");
+    }
 }

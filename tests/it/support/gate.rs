@@ -152,6 +152,13 @@ impl Gate {
         assert!(output.status.success(), "reload: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// What `farmgate status` tells.
+    pub fn status(&self) -> serde_json::Value {
+        let output = self.command(&["status", "--json"]);
+        assert!(output.status.success(), "status: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
     /// SIGHUP; the line that says what came of it.
     pub fn sighup(&self) -> String {
         let before = self.stderr().len();

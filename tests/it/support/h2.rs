@@ -52,7 +52,17 @@ pub struct H2 {
 
 impl H2 {
     pub fn connect(client: &TlsClient, address: SocketAddr, name: &str) -> H2 {
-        let stream = client.clone().alpn(&["h2"]).handshake(address, name);
+        let tcp = TcpStream::connect(address).unwrap_or_else(|error| panic!("connect {address}: {error}"));
+        H2::over(client, tcp, name)
+    }
+
+    /// Over a socket that the test made to its taste.
+    pub fn over(client: &TlsClient, tcp: TcpStream, name: &str) -> H2 {
+        let stream = client
+            .clone()
+            .alpn(&["h2"])
+            .try_handshake_over(tcp, name)
+            .unwrap_or_else(|error| panic!("handshake with {name}: {error}"));
         assert_eq!(stream.conn.alpn_protocol(), Some(&b"h2"[..]), "the server speaks no HTTP/2");
         let mut h2 = H2 { stream, next: 1, gone: false };
         let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -89,16 +99,35 @@ impl H2 {
 
     /// Asks for something, and reads nothing of the answer.
     pub fn ask(&mut self, authority: &str, path: &str) {
+        self.begin(authority, "GET", path, END_STREAM);
+    }
+
+    /// The head of a request whose body is to come.
+    pub fn begin_post(&mut self, authority: &str, path: &str) {
+        self.begin(authority, "POST", path, 0);
+    }
+
+    fn begin(&mut self, authority: &str, method: &str, path: &str, flags: u8) {
         let id = self.next;
         self.next += 2;
         let mut block = Vec::new();
-        let headers = [(":method", "GET"), (":scheme", "https"), (":authority", authority), (":path", path)];
+        let headers = [(":method", method), (":scheme", "https"), (":authority", authority), (":path", path)];
         for (name, value) in headers {
             block.push(0);
             string(&mut block, name.as_bytes());
             string(&mut block, value.as_bytes());
         }
-        self.write(&frame(HEADERS, END_HEADERS | END_STREAM, id, &block)).expect("send a request");
+        self.write(&frame(HEADERS, END_HEADERS | flags, id, &block)).expect("send a request");
+    }
+
+    /// A piece of the body of the request begun last, which is not the last one.
+    pub fn send_part(&mut self, part: &[u8]) -> io::Result<()> {
+        self.write(&frame(DATA, 0, self.next - 2, part))
+    }
+
+    /// What became of the request begun last. `Err` when nothing came of it in time, or the connection broke.
+    pub fn answer(&mut self) -> io::Result<Outcome> {
+        self.outcome(self.next - 2)
     }
 
     /// Exactly these headers, in this order.

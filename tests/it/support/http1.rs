@@ -7,6 +7,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use rustls::{ClientConnection, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
 use super::{SOON, patience};
 
@@ -85,6 +86,10 @@ pub struct Connection {
 impl Connection {
     pub fn plain(address: SocketAddr, host: &str) -> Connection {
         let tcp = TcpStream::connect(address).unwrap_or_else(|error| panic!("connect {address}: {error}"));
+        Connection::over_tcp(tcp, host)
+    }
+
+    pub fn over_tcp(tcp: TcpStream, host: &str) -> Connection {
         prepare(&tcp);
         Connection { stream: Stream::Plain(tcp), pending: Vec::new(), host: host.into() }
     }
@@ -321,6 +326,26 @@ impl Connection {
             _ => Err(Broken::Malformed(format!("bytes instead of a close: {}", self.pending.escape_ascii()))),
         }
     }
+}
+
+/// A socket that takes a few kilobytes until they are read, as that of a client on a slow line.
+pub fn narrow(address: SocketAddr) -> TcpStream {
+    socket(address, |socket| socket.set_recv_buffer_size(4096))
+}
+
+/// A socket of this address on the loopback, all of 127.0.0.0/8 being there.
+pub fn from_address(from: [u8; 4], address: SocketAddr) -> TcpStream {
+    socket(address, |socket| socket.bind(&SocketAddr::from((from, 0)).into()))
+}
+
+fn socket(address: SocketAddr, prepare: impl FnOnce(&Socket) -> io::Result<()>) -> TcpStream {
+    let connect = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        prepare(&socket)?;
+        socket.connect(&address.into())?;
+        Ok::<_, io::Error>(socket.into())
+    };
+    connect().unwrap_or_else(|error| panic!("connect {address}: {error}"))
 }
 
 /// Deadlines, and no Nagle: a test means the write it makes.

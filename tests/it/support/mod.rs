@@ -19,11 +19,14 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long anything that should happen "at once" may take before a test gives up.
 pub const SOON: Duration = Duration::from_secs(20);
+/// How often in a row the same figure makes something idle.
+const QUIET_LOOKS: usize = 60;
 
 /// `limit`, stretched by `FARMGATE_TEST_PATIENCE` (a factor, 1 if unset) for slow machines.
 pub fn patience(limit: Duration) -> Duration {
@@ -48,12 +51,46 @@ pub fn eventually_true(what: &str, mut probe: impl FnMut() -> bool) {
     eventually(what, SOON, || probe().then_some(()));
 }
 
+/// Waits until `figure` has stopped to change: a whole row of looks finds the same one.
+pub fn at_rest<T: PartialEq>(what: &str, mut figure: impl FnMut() -> T) -> T {
+    let (mut last, mut same) = (figure(), 0);
+    eventually_true(what, || {
+        let now = figure();
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        same >= QUIET_LOOKS
+    });
+    last
+}
+
+/// What a peer waits for until the test says go.
+#[derive(Clone, Default)]
+pub struct Latch(Arc<(Mutex<bool>, Condvar)>);
+
+impl Latch {
+    pub fn open(&self) {
+        *self.0.0.lock().expect("no panic while locked") = true;
+        self.0.1.notify_all();
+    }
+
+    /// False if the test never said so.
+    pub fn wait(&self) -> bool {
+        let opened = self.0.0.lock().expect("no panic while locked");
+        let limit = patience(SOON * 3);
+        *self.0.1.wait_timeout_while(opened, limit, |opened| !*opened).expect("no panic while locked").0
+    }
+}
+
 /// False when `program` is missing and the environment allows to go without. A missing peer is a failure otherwise.
 pub fn need(program: &str) -> bool {
     let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .any(|folder| folder.join(program).is_file());
     if !found && std::env::var_os("FARMGATE_TEST_SKIP_MISSING").is_none() {
-        let package = if program == "guile" { "guile-3.0" } else { program };
+        let package = match program {
+            "guile" => "guile-3.0",
+            "certutil" | "pk12util" => "libnss3-tools",
+            other => other,
+        };
         panic!(
             "these tests need `{program}`: apt-get install {package} \
              (or set FARMGATE_TEST_SKIP_MISSING=1 to skip what needs it)"

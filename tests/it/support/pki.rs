@@ -29,6 +29,19 @@ impl Identity {
         line.trim().trim_start_matches("serial=").to_string()
     }
 
+    /// The same, its files moved away to make room.
+    pub fn renamed(&self, stem: &str) -> Identity {
+        let moved = |path: &Path, name: String| {
+            let to = path.with_file_name(name);
+            fs::rename(path, &to).expect("move a file");
+            to
+        };
+        Identity {
+            chain: moved(&self.chain, format!("{stem}.pem")),
+            key: moved(&self.key, format!("{stem}.key.pem")),
+        }
+    }
+
     /// The same certificate and key with `further` certificates behind it in the chain.
     pub fn with_chain(&self, further: &[&Path]) -> Identity {
         let mut pem = fs::read_to_string(&self.chain).expect("a chain");

@@ -78,8 +78,16 @@ impl TlsClient {
         address: SocketAddr,
         name: &str,
     ) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+        self.try_handshake_over(TcpStream::connect(address).map_err(|error| error.to_string())?, name)
+    }
+
+    /// The same over a socket that the test made to its taste.
+    pub fn try_handshake_over(
+        &self,
+        mut tcp: TcpStream,
+        name: &str,
+    ) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
         let name = ServerName::try_from(name.to_string()).map_err(|error| error.to_string())?;
-        let mut tcp = TcpStream::connect(address).map_err(|error| error.to_string())?;
         prepare(&tcp);
         let mut tls =
             ClientConnection::new(Arc::new(self.config.clone()), name).map_err(|error| error.to_string())?;

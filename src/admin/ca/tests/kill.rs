@@ -98,7 +98,7 @@ fn a_hundred_kills_lose_no_certificate_that_was_handed_out_and_no_revocation() {
     let (mut issued, mut revoked) = (BTreeSet::new(), BTreeSet::new());
     let gate = farm.gate();
     let mut unfinished = 0;
-    for round in 0..100 {
+    for round in 0..200 {
         for line in killed(&farm, &round.to_string(), 2 + random(4), None) {
             match line.split_once(' ') {
                 Some(("issued", serial)) => issued.insert(serial.to_owned()),

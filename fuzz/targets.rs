@@ -1,0 +1,262 @@
+//! What is fuzzed, and what must hold for any input. Shared by the fuzzers (`fuzz_targets/`), which look for inputs as
+//! long as they are let, and by a short run of the ordinary tests (`tests/it/fuzz_smoke.rs`).
+//!
+//! Each function makes a target that works in an empty folder. All of them go by the public face of the library.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest;
+use farmgate::admin::Gate;
+use farmgate::admin::ca::{self, Authority, CaError, Init, KeyType};
+use farmgate::config;
+use farmgate::control::{Reply, Request};
+use farmgate::log::{Anonymiser, Entry};
+use farmgate::route::{AdminPrefix, Decision, Door, decide, well_known_segments};
+use rustls::pki_types::CertificateDer;
+
+/// Takes one input. Panics when something does not hold.
+pub type Target = Box<dyn FnMut(&[u8])>;
+
+/// Of which the key was thrown away: nobody can make anything that it signed.
+const CA: &[u8] = include_bytes!("fixtures/ca.pem");
+/// On both lists in `corpus/crl`.
+const REVOKED: &[u8] = include_bytes!("fixtures/revoked.der");
+/// An intermediate of the CA.
+const INTERMEDIATE: &[u8] = include_bytes!("fixtures/intermediate.der");
+/// A client of that.
+const BELOW: &[u8] = include_bytes!("fixtures/below.der");
+/// Clients of the CA.
+const CLIENTS: [&[u8]; 2] =
+    [include_bytes!("corpus/judge/client.der"), include_bytes!("corpus/judge/v1.der")];
+
+/// A certificate request for `farmgate admin issue --csr`.
+pub fn csr(folder: &Path) -> Target {
+    let (state, file) = (folder.join("state"), folder.join("request"));
+    let wanted = Init { subject: "CA".into(), days: 9, key_type: KeyType::P256 };
+    ca::init(&state, &wanted).expect("a CA");
+    let authority = Authority::open(&state).expect("the CA");
+    let name = "ada".parse().expect("a name");
+    let into = folder.to_owned();
+    Box::new(move |data| {
+        fs::write(&file, data).expect("a writable folder");
+        match authority.sign(&file, Some(&name), 1, &into) {
+            Ok(done) => assert_eq!(done.made.serial.len(), 32),
+            // The first one that was good left its file there.
+            Err(CaError::Refused { .. } | CaError::Exists(_)) => {}
+            Err(error) => panic!("neither signed nor refused: {error}"),
+        }
+    })
+}
+
+/// A certificate that a client shows: alone, with others around it, and as the intermediate of another.
+pub fn judge(folder: &Path) -> Target {
+    let gate = Gate::load(&ca_file(folder), &[]);
+    assert_eq!(gate.closed_because(), None);
+    let opens = move |chain: &[&[u8]]| {
+        let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(*der)).collect();
+        gate.judge(&chain, now()).is_ok()
+    };
+    assert!(CLIENTS.iter().all(|client| opens(&[client])) && opens(&[BELOW, INTERMEDIATE]));
+    Box::new(move |data| {
+        assert!(!opens(&[data]) || CLIENTS.contains(&data));
+        assert!(!opens(&[data, INTERMEDIATE]) || CLIENTS.contains(&data) || data == BELOW);
+        assert!(!opens(&[BELOW, data]) || data == INTERMEDIATE);
+        assert!(opens(&[CLIENTS[0], data, INTERMEDIATE]), "what comes behind keeps nobody out");
+    })
+}
+
+/// A revocation list of `admin.crl`.
+pub fn crl(folder: &Path) -> Target {
+    let (ca, list) = (ca_file(folder), folder.join("list"));
+    let revoked = [CertificateDer::from(REVOKED)];
+    assert!(Gate::load(&ca, &[]).judge(&revoked, now()).is_ok(), "it is revoked by nothing but the list");
+    Box::new(move |data| {
+        fs::write(&list, data).expect("a writable folder");
+        let gate = Gate::load(&ca, std::slice::from_ref(&list));
+        // Closed, or the list of the CA.
+        assert!(gate.judge(&revoked, now()).is_err());
+        let open = gate.judge(&[CertificateDer::from(CLIENTS[0])], now()).is_ok();
+        assert_eq!(open, gate.closed_because().is_none());
+    })
+}
+
+/// The register of the admin CA: as it is, and with a checksum that is right.
+pub fn register(folder: &Path) -> Target {
+    let (ca, state) = (ca_file(folder), folder.join("state"));
+    fs::create_dir_all(state.join("admin")).expect("a writable folder");
+    let file = state.join("admin/register");
+    let read = move |contents: &[u8]| {
+        fs::write(&file, contents).expect("a writable folder");
+        let gate = Gate::load(&ca, &[]).with_own_revocations(&state);
+        let listed = ca::list(&state);
+        assert_eq!(gate.closed_because().is_none(), listed.is_ok(), "the gate and the list read it alike");
+        listed.map(|rows| rows.len())
+    };
+    Box::new(move |data| {
+        let _ = read(data);
+        // All lines but the last, which is the checksum.
+        let end = data.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+        let end = data[..end].iter().rposition(|&byte| byte == b'\n').map_or(data.len(), |end| end + 1);
+        let digest = digest::digest(&digest::SHA256, &data[..end]);
+        let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sealed = [&data[..end], format!("{{\"sha256\":\"{sha256}\"}}\n").as_bytes()].concat();
+        if let Ok(rows) = read(&sealed) {
+            let lines = data[..end].iter().filter(|&&byte| byte == b'\n').count();
+            assert_eq!(rows + 1, lines, "a line was skipped");
+        }
+    })
+}
+
+/// The target of a request.
+pub fn route(_: &Path) -> Target {
+    let admin = AdminPrefix::parse("/admin").expect("a prefix");
+    Box::new(move |data| {
+        let decision = decide(data, &admin);
+        if guile_runs_admin(data) {
+            assert!(matches!(&decision, Err(_) | Ok(Decision { door: Door::Admin, .. })));
+        }
+        if decision.is_ok_and(|decision| decision.door == Door::AcmeChallenge) {
+            let segments = well_known_segments(data).expect("the router called it one");
+            assert!(segments.len() == 2 && *segments[0] == *b"acme-challenge");
+        }
+        if let Ok(segments) = well_known_segments(data) {
+            let is_safe = |segment: &[u8]| {
+                !matches!(segment, b"" | b"." | b"..") && !segment.iter().any(|byte| matches!(byte, b'/' | 0))
+            };
+            assert!(segments.iter().all(|segment| is_safe(segment)), "a component of a file name");
+        }
+    })
+}
+
+/// Guile's reading, written down once more: split at slashes, decode each part, drop the empty ones.
+fn guile_runs_admin(target: &[u8]) -> bool {
+    let path = target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
+    if path.first() != Some(&b'/') {
+        return false;
+    }
+    let mut segments = path.split(|&byte| byte == b'/').map(percent_decoded);
+    segments.find(|segment| !segment.is_empty()).is_some_and(|first| first == b"admin")
+}
+
+fn percent_decoded(segment: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    let mut rest = segment;
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let digits = digits.filter(|two| two.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(value) if byte == b'%' => {
+                decoded.push(value);
+                rest = &after[2..];
+            }
+            _ => {
+                decoded.push(byte);
+                rest = after;
+            }
+        }
+    }
+    decoded
+}
+
+/// The configuration file.
+pub fn config(_: &Path) -> Target {
+    let origin = Path::new("/etc/farmgate/farmgate.toml");
+    Box::new(move |data| {
+        match config::parse(&String::from_utf8_lossy(data), origin) {
+            Ok(loaded) => assert!(!loaded.config.sites.is_empty()),
+            Err(diagnostics) => {
+                assert!(!diagnostics.is_empty());
+                // With the line and the caret, wherever the trouble is.
+                assert!(!diagnostics.to_string().is_empty());
+            }
+        }
+    })
+}
+
+/// What comes over the control socket, from either side.
+pub fn control(_: &Path) -> Target {
+    Box::new(|data| {
+        let line = String::from_utf8_lossy(data);
+        if let Ok(request) = serde_json::from_str::<Request>(&line) {
+            let again = serde_json::to_string(&request).expect("JSON");
+            assert_eq!(serde_json::from_str::<Request>(&again).expect("what was written is read"), request);
+        }
+        if let Ok(reply) = serde_json::from_str::<Reply>(&line) {
+            // For the terminal.
+            let _ = reply.status().map(ToString::to_string);
+        }
+    })
+}
+
+/// A line of the access log: a byte for the kind of address, the address, then fields with a byte of length each.
+pub fn access_log(_: &Path) -> Target {
+    Box::new(|data| {
+        let mut fields = Fields(data);
+        let six = fields.take(1).first().is_some_and(|byte| byte % 2 == 1);
+        let mut octets = [0; 16];
+        let given = fields.take(if six { 16 } else { 4 });
+        octets[..given.len()].copy_from_slice(given);
+        let client = match six {
+            true => IpAddr::from(octets),
+            false => IpAddr::from([octets[0], octets[1], octets[2], octets[3]]),
+        };
+        let [id, user, method, target, referer, user_agent] = std::array::from_fn(|_| fields.field());
+        let (user, method) = (String::from_utf8_lossy(user), String::from_utf8_lossy(method));
+        // Made here, and not by anybody outside.
+        let id = String::from_utf8_lossy(id).chars().filter(char::is_ascii_alphanumeric).collect::<String>();
+        let entry = Entry {
+            client,
+            id: (!id.is_empty()).then_some(&id),
+            user: Some(&user),
+            time: now(),
+            method: &method,
+            target,
+            version: "HTTP/1.1",
+            status: 200,
+            bytes: 1,
+            referer: Some(referer),
+            user_agent: Some(user_agent),
+        };
+        let anonymiser = Anonymiser::new(12, 84);
+        let mut line = Vec::new();
+        entry.write(anonymiser, &mut line);
+        let text = std::str::from_utf8(&line).expect("plain ASCII");
+        let text = text.strip_suffix('\n').expect("a line");
+        assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{text:?}");
+        assert_eq!(text.matches('"').count(), 6, "{text:?}");
+        // Address, id and user are a word each, whatever is in them.
+        let fourth = text.split(' ').nth(3).unwrap_or_default();
+        assert_eq!(fourth, "[01/Jan/2027:00:00:00", "{text:?}");
+        assert!(text.starts_with(&format!("{} ", anonymiser.mask(client))), "{text:?}");
+    })
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// So many bytes, or what is left.
+    fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    fn field(&mut self) -> &'a [u8] {
+        let length = self.take(1).first().map_or(0, |&length| usize::from(length));
+        self.take(length)
+    }
+}
+
+fn ca_file(folder: &Path) -> std::path::PathBuf {
+    let path = folder.join("ca.pem");
+    fs::write(&path, CA).expect("a writable folder");
+    path
+}
+
+/// In 2027: what is in `corpus` is valid then, whenever this runs.
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_798_761_600)
+}
