@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and which part of the library does it.
 
 mod admin;
+mod cache;
 mod check;
 mod demo;
 mod reload;
@@ -38,6 +39,9 @@ enum Command {
     /// Make the admin CA; issue, revoke and list client certificates.
     #[command(subcommand)]
     Admin(admin::Command),
+    /// Show what the cache holds, or let go of it.
+    #[command(subcommand)]
+    Cache(cache::Command),
     /// Serve a made-up farm on loopback, with nothing to configure.
     Demo(demo::Arguments),
     /// Have the running gate read its configuration again.
@@ -53,6 +57,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Run => run::run(&config),
         Command::Check(arguments) => check::run(&config, &arguments),
         Command::Admin(command) => admin::run(&config, command),
+        Command::Cache(command) => cache::run(&config, command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Reload => reload::run(&config),
         Command::Status(arguments) => status::run(&config, &arguments),

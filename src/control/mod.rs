@@ -10,19 +10,27 @@ pub use status::{CertificateStatus, LastReload, Listening, SiteStatus, Status};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache::{Item, Purge, Stats};
+
 /// What can be asked of a running gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", tag = "command")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "command", content = "argument")]
 pub enum Request {
     /// Read the configuration again.
     Reload,
     /// Tell how things are.
     Status,
+    /// Tell how the cache is doing.
+    CacheStats,
+    /// Tell what the cache has of these.
+    CacheList(Purge),
+    /// Let go of these.
+    CachePurge(Purge),
 }
 
 /// What a gate answers.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Reply {
     /// It was done; what the operator should know.
     Done(Vec<String>),
@@ -30,6 +38,10 @@ pub enum Reply {
     Failed(String),
     /// How things are.
     Status(Box<Status>),
+    /// How the cache is doing.
+    CacheStats(Stats),
+    /// What the cache has.
+    CacheList(Vec<Item>),
 }
 
 impl Reply {

@@ -21,20 +21,11 @@ pub struct Context {
     pub administrator: Option<Administrator>,
     /// The id of the error page, if one was sent.
     pub error_id: Option<String>,
-    /// Connections that were tried in vain.
-    pub attempts: usize,
 }
 
 impl Context {
     pub(super) fn new(live: &Live) -> Self {
-        Self {
-            generation: live.load_full(),
-            site: 0,
-            upstream: None,
-            administrator: None,
-            error_id: None,
-            attempts: 0,
-        }
+        Self { generation: live.load_full(), site: 0, upstream: None, administrator: None, error_id: None }
     }
 
     /// The site the request is for.

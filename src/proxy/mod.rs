@@ -2,6 +2,7 @@
 //! beside this.
 
 mod answer;
+mod cached;
 mod context;
 mod cross_site;
 mod error_page;

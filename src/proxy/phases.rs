@@ -13,11 +13,12 @@ use tracing::warn;
 
 use super::context::{Context, connection};
 use super::error_page::Problem;
-use super::generation::Live;
+use super::generation::{Live, Site};
 use super::plan::{self, Plan, Upstream, Which};
 use super::relay::{self, Exchange};
-use super::{answer, local};
+use super::{answer, cached, local};
 use crate::backend::{self, Forwarded, Peers, Pool, Use};
+use crate::cache::{Cache, Key};
 use crate::log::Entry;
 use crate::route;
 
@@ -25,19 +26,18 @@ use crate::route;
 const LARGEST_HEAD: usize = 64 * 1024;
 /// How the contexts begin that we give to errors.
 const OUR_CONTEXT: &str = "backend ";
-/// How often a request is sent again that its backend dropped without a word.
-const TRIES: usize = 3;
 
 /// The gate: what pingora calls at each phase of a request. One per worker thread.
 pub struct Gatekeeper {
     live: Arc<Live>,
+    cache: Arc<Cache>,
     pool: Arc<Pool>,
 }
 
 impl Gatekeeper {
-    /// A gate that follows `live`.
-    pub fn new(live: Arc<Live>) -> Self {
-        Self { live, pool: Arc::default() }
+    /// A gate that follows `live` and keeps answers in `cache`.
+    pub fn new(live: Arc<Live>, cache: Arc<Cache>) -> Self {
+        Self { live, cache, pool: Arc::default() }
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut Context, problem: &Problem) -> Result<()> {
@@ -91,12 +91,18 @@ impl Gatekeeper {
             upstream_request(session, ctx, upstream)
         };
         let exchange = Exchange {
-            peers: peers_of(ctx, upstream)?,
+            peers: peers_of(ctx.site(), upstream)?,
             usage: if body.is_some() { Use::Fresh } else { upstream.usage },
             repeatable: upstream.repeatable && body.is_none(),
             pool: &self.pool,
         };
-        exchange.run(session, &make, body).await
+        if let Some(response) = exchange.run(session, &make, body).await? {
+            let site_name = ctx.site().settings.names.first().map_or("", String::as_str);
+            let target = plan::target_of(session.req_header());
+            let key = Key::new(site_name, host_named(session, ctx), target);
+            self.cache.invalidate(&key, response.status.as_u16(), &response.headers);
+        }
+        Ok(())
     }
 }
 
@@ -155,61 +161,19 @@ impl ProxyHttp for Gatekeeper {
         }
         match ctx.upstream {
             None => Ok(true),
-            Some(upstream) if upstream.through_engine && session.is_body_empty() => Ok(false),
             Some(upstream) => {
-                self.relay(session, ctx, upstream).await?;
+                match upstream.kept.filter(|_| session.is_body_empty()) {
+                    Some(kept) => cached::serve(&self.cache, session, ctx, upstream, kept).await?,
+                    None => self.relay(session, ctx, upstream).await?,
+                }
                 Ok(true)
             }
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        let upstream = ctx.upstream.ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        Ok(Box::new(peers_of(ctx, upstream)?.for_engine()))
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        upstream_request: &mut RequestHeader,
-        ctx: &mut Context,
-    ) -> Result<()> {
-        let upstream = ctx.upstream.ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        *upstream_request = self::upstream_request(session, ctx, upstream)?;
-        Ok(())
-    }
-
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        _ctx: &mut Context,
-    ) -> Result<()> {
-        adapt_response(session, response);
-        Ok(())
-    }
-
-    fn error_while_proxy(
-        &self,
-        peer: &HttpPeer,
-        session: &mut Session,
-        error: Box<Error>,
-        ctx: &mut Context,
-        reused: bool,
-    ) -> Box<Error> {
-        let mut error = error.more_context(format!("backend port {}", peer_port(peer)));
-        ctx.attempts += 1;
-        // A pooled connection may have been closed while the request was on its way, and a backend that is
-        // restarted drops what it was doing. Both are saved by asking again, where asking twice is harmless.
-        let dropped = matches!(
-            error.etype(),
-            ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
-        ) && *error.esource() == ErrorSource::Upstream;
-        let repeatable = ctx.upstream.is_some_and(|upstream| upstream.repeatable);
-        let retry =
-            repeatable && dropped && session.response_written().is_none() && (reused || ctx.attempts < TRIES);
-        error.set_retry(retry);
-        error
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        // Every request is answered in `request_filter`.
+        Error::e_explain(ErrorType::InternalError, "nothing is left to the engine")
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
@@ -263,8 +227,7 @@ impl ProxyHttp for Gatekeeper {
     }
 }
 
-fn peers_of(ctx: &Context, upstream: Upstream) -> Result<&Peers> {
-    let site = ctx.site();
+pub(super) fn peers_of(site: &Site, upstream: Upstream) -> Result<&Peers> {
     let peers = match upstream.backend {
         Which::Publish => site.publish.as_ref(),
         Which::Ci => site.ci.as_ref(),
@@ -273,7 +236,20 @@ fn peers_of(ctx: &Context, upstream: Upstream) -> Result<&Peers> {
     peers.ok_or_else(|| Error::new(ErrorType::InternalError))
 }
 
-fn upstream_request(session: &Session, ctx: &Context, upstream: Upstream) -> Result<RequestHeader> {
+/// The host that was asked for, or the site's own.
+pub(super) fn host_named<'a>(session: &'a Session, ctx: &'a Context) -> &'a str {
+    let request = session.req_header();
+    plan::host_of(request, plan::target_of(request))
+        .and_then(|host| std::str::from_utf8(host).ok())
+        .or_else(|| ctx.site().settings.names.first().map(String::as_str))
+        .unwrap_or("localhost")
+}
+
+pub(super) fn upstream_request(
+    session: &Session,
+    ctx: &Context,
+    upstream: Upstream,
+) -> Result<RequestHeader> {
     let request = session.req_header();
     let close = upstream.usage != Use::Pooled;
     let site_name = ctx.site().settings.names.first().map_or("localhost", String::as_str);
@@ -281,9 +257,7 @@ fn upstream_request(session: &Session, ctx: &Context, upstream: Upstream) -> Res
         Which::Publish => backend::to_publish(request, site_name, close),
         Which::Ci => {
             let connection = connection(session);
-            let host = plan::host_of(request, plan::target_of(request))
-                .and_then(|host| std::str::from_utf8(host).ok())
-                .unwrap_or(site_name);
+            let host = host_named(session, ctx);
             let administrator = ctx
                 .administrator
                 .as_ref()
@@ -393,10 +367,6 @@ fn path_and_query(target: &[u8]) -> Vec<u8> {
         }
         Err(_) => b"/".to_vec(),
     }
-}
-
-fn peer_port(peer: &HttpPeer) -> u16 {
-    peer._address.as_inet().map_or(0, std::net::SocketAddr::port)
 }
 
 fn version_name(version: Version) -> &'static str {

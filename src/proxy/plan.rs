@@ -43,8 +43,19 @@ pub struct Upstream {
     pub usage: Use,
     /// Asking twice does no harm.
     pub repeatable: bool,
-    /// The engine fetches the answer, through its cache phases.
-    pub through_engine: bool,
+    /// The answer may be kept.
+    pub kept: Option<Kept>,
+}
+
+/// What is kept, each by its own settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// `/static`.
+    Static,
+    /// `/download`.
+    Download,
+    /// `/log`, once it is there.
+    Log,
 }
 
 /// One of a site's backends.
@@ -181,8 +192,7 @@ fn admin(
     }
     // Cuirass changes state on GET: nothing here is asked twice, so a pooled connection, which may turn out
     // stale after the request was sent, is no place for it.
-    let upstream =
-        Upstream { backend: Which::Ci, usage: Use::Fresh, repeatable: false, through_engine: false };
+    let upstream = Upstream { backend: Which::Ci, usage: Use::Fresh, repeatable: false, kept: None };
     Ok(Plan::Admin(upstream, administrator))
 }
 
@@ -210,13 +220,16 @@ fn upstream(site: &Site, door: Door, request: &RequestHeader) -> Result<Upstream
         Which::Publish if !is_read => Err(Problem::MethodNotAllowed),
         Which::Ci if !is_passed_on(&request.method) => Err(Problem::MethodNotAllowed),
         _ => {
-            // Not HEAD: over HTTP/2 the engine would send the body along (RFC 9113 section 8.1.1).
-            let through_engine =
-                request.method == Method::GET && matches!(door, Door::Log | Door::Static | Door::Download);
+            let kept = match door {
+                Door::Static => Some(Kept::Static),
+                Door::Download => Some(Kept::Download),
+                Door::Log => Some(Kept::Log),
+                _ => None,
+            };
             // A pooled connection may turn out stale when the request is already sent.
             let repeatable = is_read && !writes_on_get(target_of(request));
             let usage = if repeatable { usage } else { Use::Fresh };
-            Ok(Upstream { backend, usage, repeatable, through_engine })
+            Ok(Upstream { backend, usage, repeatable, kept: kept.filter(|_| is_read) })
         }
     }
 }

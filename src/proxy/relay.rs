@@ -1,7 +1,7 @@
 //! A request's exchange with its backend, and the answer on its way to the client.
 //!
-//! This stands in for the upstream half of the engine, on the engine's own client and server sessions, for
-//! everything that is not cached, and for two reasons.
+//! This stands in for the upstream half of the engine, on the engine's own client and server sessions, and for
+//! two reasons.
 //!
 //! *Bodies.* Guile's web server reads a whole request before it serves anybody else, so one client that is slow
 //! with its upload would stall the farm; and it does not know chunked request bodies, whose bytes would become
@@ -88,21 +88,22 @@ async fn read_parts(session: &mut Session, limit: u64, patience: Duration) -> Re
 }
 
 impl Exchange<'_> {
-    /// Sends the request that `make` makes, with `body` if there is one, and the answer to the client.
+    /// Sends the request that `make` makes, with `body` if there is one, and the answer to the client. Gives the
+    /// answer's head where the request may have changed something (RFC 9110 section 9.2.1).
     pub async fn run(
         &self,
         session: &mut Session,
         make: &MakeRequest<'_>,
         body: Option<Bytes>,
-    ) -> Result<()> {
+    ) -> Result<Option<ResponseHeader>> {
         let mut upstream = self.ask(session, make, body.as_ref()).await?;
         let head_only = session.req_header().method == Method::HEAD;
-        send_head(session, &upstream, head_only).await?;
+        let head = send_head(session, &upstream, head_only).await?;
         if !head_only {
             send_body(session, &mut upstream, self.patience()).await?;
         }
         self.put_back(upstream).await;
-        Ok(())
+        Ok(head)
     }
 
     /// How long the backend may say nothing.
@@ -189,7 +190,11 @@ async fn converse(
     }
 }
 
-async fn send_head(session: &mut Session, upstream: &Upstream, head_only: bool) -> Result<()> {
+async fn send_head(
+    session: &mut Session,
+    upstream: &Upstream,
+    head_only: bool,
+) -> Result<Option<ResponseHeader>> {
     let Some(mut response) = upstream.resp_header().cloned() else {
         return Err(Error::new(ErrorType::InternalError));
     };
@@ -198,7 +203,9 @@ async fn send_head(session: &mut Session, upstream: &Upstream, head_only: bool) 
         response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     adapt_response(session, &mut response);
-    write_head(session, response, head_only).await.map_err(|error| error.into_down())
+    let kept = (!session.req_header().method.is_safe()).then(|| response.clone());
+    write_head(session, response, head_only).await.map_err(|error| error.into_down())?;
+    Ok(kept)
 }
 
 async fn write_head(session: &mut Session, response: ResponseHeader, end: bool) -> Result<()> {
@@ -219,7 +226,7 @@ async fn send_body(session: &mut Session, upstream: &mut Upstream, patience: Dur
 
 /// Waits for the backend, `patience` at the most, and after a moment for the client to leave as well: then nobody
 /// needs the answer.
-async fn while_client_waits<T>(
+pub(super) async fn while_client_waits<T>(
     session: &mut Session,
     backend: impl Future<Output = Result<T>>,
     patience: Duration,
@@ -260,7 +267,7 @@ async fn send_gathered(session: &Session) -> Result<()> {
 }
 
 /// Whether the backend closed the connection before it said anything.
-fn was_dropped(error: &Error) -> bool {
+pub(super) fn was_dropped(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
         && *error.esource() == ErrorSource::Upstream
 }

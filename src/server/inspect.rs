@@ -76,7 +76,6 @@ pub fn inspect(config: &Config, given: &BTreeSet<String>) -> Report {
 pub fn without_effect(given: &BTreeSet<String>, config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
     for (section, what) in [
-        ("cache", "nothing is cached yet; every request goes to its backend"),
         ("acme", "certificates are not ordered yet"),
         ("metrics", "metrics are not offered yet"),
         ("access_log.rotate", "logs are not rotated yet; logrotate with copytruncate does it"),

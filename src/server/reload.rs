@@ -43,6 +43,7 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
         Generation::new(Arc::new(config), gate, logs).map_err(|error| format!("admin.prefix: {error}"))?;
 
     supervisor.store.replace(certificates);
+    supervisor.cache.reconfigure(&generation.config.cache);
     supervisor.live.store(Arc::new(generation));
     state.shown = shown;
     state.watches = Watches::new(looks);

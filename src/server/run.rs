@@ -20,6 +20,7 @@ use super::supervise::{State, Supervisor, load_gate};
 use super::watch::{Looks, Watches};
 use super::workers::{self, Shared, Sockets};
 use crate::admin::ca::LastSeen;
+use crate::cache::Cache;
 use crate::config::{self, Config, LogTarget};
 use crate::control::{self, Listening};
 use crate::listen::{self, Bound, Caps};
@@ -123,10 +124,12 @@ impl Prepared {
             .map_err(|error| RunError::Refused(format!("admin.prefix: {error}")))?;
         let live: Arc<Live> = Arc::new(ArcSwap::from_pointee(generation));
         let caps = Arc::new(Caps::default());
+        let cache = Cache::open(&config.paths.cache, &config.cache);
         let supervisor = Arc::new(Supervisor {
             live: live.clone(),
             store,
             caps: caps.clone(),
+            cache: cache.clone(),
             listening,
             started: Instant::now(),
             last_seen,
@@ -138,7 +141,7 @@ impl Prepared {
                 last_reload: None,
             }),
         });
-        let shared = Arc::new(Shared { live, tls, caps });
+        let shared = Arc::new(Shared { live, tls, caps, cache });
         Ok(Self { config, supervisor, shared, workers })
     }
 

@@ -11,6 +11,7 @@ use super::reload;
 use super::watch::{Look, Watches};
 use crate::admin::Gate;
 use crate::admin::ca::LastSeen;
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::control::{CertificateStatus, Handler, LastReload, Listening, Reply, Request, SiteStatus, Status};
 use crate::listen::Caps;
@@ -23,6 +24,7 @@ pub(super) struct Supervisor {
     pub(super) live: Arc<Live>,
     pub(super) store: Arc<CertificateStore>,
     pub(super) caps: Arc<Caps>,
+    pub(super) cache: Arc<Cache>,
     pub(super) listening: Listening,
     pub(super) started: Instant,
     pub(super) last_seen: Arc<LastSeen>,
@@ -140,6 +142,12 @@ impl Handler for Supervisor {
         match request {
             Request::Reload => self.reload(),
             Request::Status => Reply::Status(Box::new(self.status())),
+            Request::CacheStats => Reply::CacheStats(self.cache.stats()),
+            Request::CacheList(which) => Reply::CacheList(self.cache.list(&which)),
+            Request::CachePurge(which) => match self.cache.purge(&which) {
+                Ok(count) => Reply::Done(vec![format!("{count} purged")]),
+                Err(error) => Reply::Failed(format!("not all of it could be removed: {error}")),
+            },
         }
     }
 }

@@ -14,6 +14,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 use tracing::error;
 
+use crate::cache::Cache;
 use crate::listen::{Acceptor, Caps, Limits, Protocol, Refusals};
 use crate::proxy::{Gatekeeper, Live, ParserRefusals};
 
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub live: Arc<Live>,
     pub tls: Arc<ServerConfig>,
     pub caps: Arc<Caps>,
+    pub cache: Arc<Cache>,
 }
 
 /// The sockets of one worker.
@@ -64,7 +66,7 @@ async fn work(
     mut shutdown: ShutdownWatch,
     mut end: watch::Receiver<bool>,
 ) {
-    let app = Arc::new(engine(&shared.live));
+    let app = Arc::new(engine(&shared));
     let limits: Arc<dyn Fn() -> Limits + Send + Sync> = {
         let live = shared.live.clone();
         Arc::new(move || {
@@ -103,13 +105,14 @@ async fn work(
     let _ = end.wait_for(|end| *end).await;
 }
 
-fn engine(live: &Arc<Live>) -> HttpProxy<Gatekeeper> {
+fn engine(shared: &Shared) -> HttpProxy<Gatekeeper> {
     let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: POOL, ..ServerConf::default() };
-    let mut proxy = HttpProxy::new(Gatekeeper::new(live.clone()), Arc::new(conf));
+    let mut proxy =
+        HttpProxy::new(Gatekeeper::new(shared.live.clone(), shared.cache.clone()), Arc::new(conf));
     proxy.handle_init_modules();
     let mut options = HttpServerOptions::default();
     options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
-    options.h2_idle_timeout = Some(live.load().config.timeouts.idle);
+    options.h2_idle_timeout = Some(shared.live.load().config.timeouts.idle);
     proxy.server_options = Some(options);
     proxy.h2_options = Some(http2_options());
     proxy

@@ -6,6 +6,7 @@
 mod access_log;
 mod admin;
 mod backends;
+mod cache;
 mod check;
 mod chromium;
 mod demo;

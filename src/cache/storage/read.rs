@@ -1,0 +1,123 @@
+//! Reading a file that may be anything.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use rustix::io::{ReadWriteFlags, preadv2};
+
+use super::files::{Faults, Files, Name, Op};
+use super::format::{BLOCK, Footer, checksum, decode_blocks};
+use super::write::replace_meta;
+use crate::cache::meta::Meta;
+
+/// A file that was opened, and whose checksums so far are right.
+#[derive(Clone)]
+pub struct Stored {
+    /// Which one.
+    pub name: Name,
+    /// What it says of itself.
+    pub meta: Arc<Meta>,
+    /// The bytes of its body.
+    pub length: u64,
+    file: Arc<File>,
+    blocks: Arc<[u32]>,
+    faults: Arc<dyn Faults>,
+}
+
+impl Stored {
+    /// Opens `name` and verifies all but the body. An error of kind `InvalidData` means that the file is no good.
+    pub fn open(files: &Files, name: Name) -> io::Result<Self> {
+        files.faults.check(Op::Open)?;
+        let file = File::open(files.path(&name))?;
+        let (footer, meta) = read_end(&file)?;
+        if meta.key.digest() != name.digest {
+            return Err(no_good("another key"));
+        }
+        files.faults.check(Op::Read)?;
+        let mut blocks = vec![0; usize::try_from(footer.blocks_length()).map_err(|_| no_good("blocks"))?];
+        file.read_exact_at(&mut blocks, footer.blocks_at())?;
+        if checksum(&blocks) != footer.blocks_checksum {
+            return Err(no_good("block checksums"));
+        }
+        Ok(Self {
+            name,
+            meta: Arc::new(meta),
+            length: footer.body,
+            file: Arc::new(file),
+            blocks: decode_blocks(&blocks).into(),
+            faults: files.faults.clone(),
+        })
+    }
+
+    /// The block with that number, verified.
+    pub fn block(&self, number: u64) -> io::Result<Bytes> {
+        self.faults.check(Op::Read)?;
+        let mut block = BytesMut::zeroed(self.length_of(number));
+        self.file.read_exact_at(&mut block, number * BLOCK as u64)?;
+        self.verified(number, block)
+    }
+
+    /// The same, if its pages are in memory: then nothing is waited for. None: they are not, or the file system
+    /// does not know how to say so.
+    pub fn block_in_memory(&self, number: u64) -> Option<io::Result<Bytes>> {
+        if let Err(error) = self.faults.check(Op::Read) {
+            return Some(Err(error));
+        }
+        let mut block = BytesMut::zeroed(self.length_of(number));
+        let mut slices = [IoSliceMut::new(&mut block)];
+        match preadv2(&self.file, &mut slices, number * BLOCK as u64, ReadWriteFlags::NOWAIT) {
+            Ok(count) if count == block.len() => Some(self.verified(number, block)),
+            _ => None,
+        }
+    }
+
+    /// The whole body, verified.
+    pub fn whole(&self) -> io::Result<Bytes> {
+        let count = self.length.div_ceil(BLOCK as u64);
+        if count == 1 {
+            return self.block(0);
+        }
+        let mut whole = BytesMut::new();
+        for number in 0..count {
+            whole.extend_from_slice(&self.block(number)?);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Puts `meta` in place of what the file says of itself.
+    pub fn replace_meta(&self, files: &Files, meta: &Meta) -> io::Result<()> {
+        replace_meta(files, &self.name, meta, &self.blocks, self.length)
+    }
+
+    fn length_of(&self, number: u64) -> usize {
+        // At most a block.
+        (self.length - number * BLOCK as u64).min(BLOCK as u64) as usize
+    }
+
+    fn verified(&self, number: u64, block: BytesMut) -> io::Result<Bytes> {
+        let expected = usize::try_from(number).ok().and_then(|at| self.blocks.get(at));
+        if expected == Some(&checksum(&block)) { Ok(block.freeze()) } else { Err(no_good("body")) }
+    }
+}
+
+/// The footer and meta of a file.
+pub(super) fn read_end(file: &File) -> io::Result<(Footer, Meta)> {
+    let length = file.metadata()?.len();
+    let at = length.checked_sub(Footer::LENGTH as u64).ok_or_else(|| no_good("too short"))?;
+    let mut end = [0; Footer::LENGTH];
+    file.read_exact_at(&mut end, at)?;
+    let footer = Footer::decode(&end, length).ok_or_else(|| no_good("footer"))?;
+    let mut meta = vec![0; footer.meta as usize];
+    file.read_exact_at(&mut meta, footer.meta_at())?;
+    if checksum(&meta) != footer.meta_checksum {
+        return Err(no_good("meta checksum"));
+    }
+    Ok((footer, Meta::decode(&meta).ok_or_else(|| no_good("meta"))?))
+}
+
+fn no_good(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("not as it was written: {what}"))
+}

@@ -1,0 +1,131 @@
+//! The thread that does what may take its time: reading what is there at the start, and removing files.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use tracing::{error, info};
+
+use super::entry::Entry;
+use super::space::{Chore, Space};
+use super::{Cache, Which};
+
+/// How often what has been idle for too long is looked for.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Whether everything that was there at the start is in the index.
+#[derive(Default)]
+pub(super) struct Indexed {
+    done: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Indexed {
+    fn set(&self) {
+        *self.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        *self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self) {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*done {
+            done = self.changed.wait(done).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Cache {
+    /// Waits until everything that was there at the start is in the index. It blocks.
+    pub fn wait_until_indexed(&self) {
+        self.indexed.wait();
+    }
+}
+
+/// Starts the thread. It ends when the cache does.
+pub(super) fn start(cache: &Arc<Cache>, chores: Receiver<Chore>) {
+    let weak = Arc::downgrade(cache);
+    let started = thread::Builder::new().name("cache".into()).spawn(move || {
+        take_up(&weak);
+        sweep(&weak, &chores);
+    });
+    if let Err(error) = started {
+        error!("the cache begins empty, and removes no files: {error}");
+        cache.indexed.set();
+    }
+}
+
+fn take_up(cache: &Weak<Cache>) {
+    let began = std::time::Instant::now();
+    let mut count = 0;
+    for which in [Which::Static, Which::Logs] {
+        let Some(space) = cache.upgrade().map(|cache| cache.space(which).clone()) else { return };
+        count += take_up_space(&space, cache);
+    }
+    if let Some(cache) = cache.upgrade() {
+        cache.indexed.set();
+        if count > 0 {
+            info!("cache: {count} responses found in {:.1?}", began.elapsed());
+        }
+    }
+}
+
+fn take_up_space(space: &Arc<Space>, cache: &Weak<Cache>) -> usize {
+    let inactive = space.limits().inactive;
+    let mut found = Vec::new();
+    let scanned = space.files.scan(|file| {
+        let idle = SystemTime::now().duration_since(file.used).unwrap_or_default();
+        if idle > inactive {
+            let _ = space.files.remove(&file.name);
+        } else {
+            let entry = Entry::new(file.name, file.meta.key, file.meta.selecting, file.length, file.used);
+            found.push((file.used, entry));
+            // Those that are there may be served while the rest is looked for.
+            if found.len() >= 4096 {
+                insert(space, &mut found);
+            }
+        }
+        cache.strong_count() > 0
+    });
+    if let Err(error) = scanned {
+        space.health.failed("read", &error);
+    }
+    insert(space, &mut found)
+}
+
+/// The least recently used first, so that they go first.
+fn insert(space: &Space, found: &mut Vec<(SystemTime, Entry)>) -> usize {
+    found.sort_by_key(|(used, entry)| (*used, entry.name.id));
+    let count = found.len();
+    for (_, entry) in found.drain(..) {
+        space.insert(entry);
+    }
+    space.settle();
+    count
+}
+
+fn sweep(cache: &Weak<Cache>, chores: &Receiver<Chore>) {
+    loop {
+        match chores.recv_timeout(SETTLE) {
+            Ok(Chore::Remove(files, name)) => {
+                // One that cannot be removed is found again by the next start.
+                let _ = files.remove(&name);
+                if let Some(cache) = cache.upgrade() {
+                    cache.memory.remove(name.id);
+                }
+            }
+            // Whoever wanted to know may have gone.
+            Ok(Chore::Tell(done)) => drop(done.send(())),
+            Err(RecvTimeoutError::Timeout) => {
+                let Some(cache) = cache.upgrade() else { return };
+                cache.files.settle();
+                cache.logs.settle();
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

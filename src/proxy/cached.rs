@@ -1,0 +1,203 @@
+//! Requests whose answers are kept: from the cache to the client, and from the backend to the cache.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v1::client::HttpSession as Upstream;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+use tokio::time::timeout;
+
+use super::context::Context;
+use super::generation::Generation;
+use super::phases::{adapt_response, host_named, peers_of, upstream_request};
+use super::plan::Upstream as Destination;
+use super::plan::{self, Kept};
+use super::relay::{was_dropped, while_client_waits};
+use crate::cache::{Answer, Arriving, Ask, Cache, Delivery, Failure, Key, Origin, Rules, Which};
+use crate::config;
+
+/// How often a request is sent anew that its backend dropped without a word.
+const TRIES: usize = 3;
+/// The cache's own waits end by the backend's timeouts.
+const AS_LONG_AS_IT_TAKES: Duration = Duration::MAX;
+
+/// Answers a GET or HEAD from the cache, or has the backend asked for it.
+pub async fn serve(
+    cache: &Arc<Cache>,
+    session: &mut Session,
+    ctx: &Context,
+    upstream: Destination,
+    kept: Kept,
+) -> Result<()> {
+    let settings = &ctx.generation.config.cache;
+    let request = session.req_header();
+    let (method, headers) = (request.method.clone(), request.headers.clone());
+    let site_name = ctx.site().settings.names.first().map_or("", String::as_str);
+    let key = Key::new(site_name, host_named(session, ctx), plan::target_of(request));
+    let (space, rules) = rules(kept, settings);
+    let ask = Ask { space, key, rules, method: &method, headers: &headers };
+    let response = match cache.stored(&ask).await {
+        Some(response) => response,
+        None => {
+            let origin = Arc::new(Backend {
+                generation: ctx.generation.clone(),
+                site: ctx.site,
+                upstream,
+                request: for_all(upstream_request(session, ctx, upstream)?),
+            });
+            let answer = async { cache.respond(&ask, origin).await.map_err(Box::<Error>::from) };
+            while_client_waits(session, answer, AS_LONG_AS_IT_TAKES).await?
+        }
+    };
+    let mut delivery = response.for_request(&method, &headers);
+    if kept == Kept::Download {
+        delivery.expires(settings.download.expires);
+    }
+    send(session, delivery).await
+}
+
+/// Where answers of that kind are kept, and for how long if they do not say.
+fn rules(kept: Kept, settings: &config::Cache) -> (Which, Rules) {
+    let rules = |fallback, other| Rules { fallback, fallback_other: other };
+    match kept {
+        Kept::Static => {
+            let config::CacheSpace { fallback_ttl, fallback_ttl_other, .. } = settings.static_files;
+            (Which::Static, rules(fallback_ttl, Some(fallback_ttl_other)))
+        }
+        Kept::Download => {
+            let config::DownloadCache { fallback_ttl, fallback_ttl_other, .. } = settings.download;
+            (Which::Static, rules(fallback_ttl, Some(fallback_ttl_other)))
+        }
+        // A log that is not there yet may come.
+        Kept::Log => (Which::Logs, rules(settings.logs.fallback_ttl, None)),
+    }
+}
+
+async fn send(session: &mut Session, mut delivery: Delivery) -> Result<()> {
+    let mut response = ResponseHeader::build(delivery.status, Some(delivery.headers.len() + 1))?;
+    for (name, value) in &delivery.headers {
+        response.append_header(name.clone(), value.clone())?;
+    }
+    let no_body = matches!(delivery.status, 204 | 304);
+    if !no_body && !delivery.headers.contains_key(header::CONTENT_LENGTH) {
+        response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    }
+    adapt_response(session, &mut response);
+    session
+        .write_response_header(Box::new(response), delivery.is_head_only)
+        .await
+        .map_err(|error| error.into_down())?;
+    if delivery.is_head_only {
+        return Ok(());
+    }
+    loop {
+        let next = async { delivery.next().await.map_err(Box::<Error>::from) };
+        let Some(part) = while_client_waits(session, next, AS_LONG_AS_IT_TAKES).await? else { break };
+        let written = match session.as_downstream_mut() {
+            ServerSession::H1(http1) => http1.write_body(&part).await.map(drop),
+            other => other.write_response_body(part, false).await,
+        };
+        written.map_err(|error| error.into_down())?;
+    }
+    session.write_response_body(None, true).await.map_err(|error| error.into_down())
+}
+
+/// The request as one for all of it, whoever else may be given the answer: conditions and ranges are the
+/// client's own.
+fn for_all(mut request: RequestHeader) -> RequestHeader {
+    for name in [
+        header::RANGE,
+        header::IF_RANGE,
+        header::IF_MATCH,
+        header::IF_NONE_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_UNMODIFIED_SINCE,
+    ] {
+        request.remove_header(&name);
+    }
+    request
+}
+
+/// A backend, asked for one target.
+struct Backend {
+    generation: Arc<Generation>,
+    site: usize,
+    upstream: Destination,
+    request: RequestHeader,
+}
+
+#[async_trait]
+impl Origin for Backend {
+    async fn ask(&self, conditions: &[(HeaderName, HeaderValue)]) -> Result<Answer, Failure> {
+        let mut request = self.request.clone();
+        for (name, value) in conditions {
+            request.insert_header(name, value).map_err(Failure::from)?;
+        }
+        let peers = peers_of(self.generation.site(self.site), self.upstream)?;
+        let (read, write) = peers.timeouts(self.upstream.usage);
+        let name = format!("backend {}", peers.name());
+        let mut tries = 0;
+        loop {
+            let stream = peers.connect().await.map_err(|error| Failure::from(error).of(&name))?;
+            let mut session = Upstream::new(stream);
+            session.write_timeout = Some(write);
+            match converse(&mut session, &request, read).await {
+                Ok(()) => return answer(session, read, name),
+                Err(error) if was_dropped(&error) && tries < TRIES => tries += 1,
+                Err(error) => return Err(Failure::from(error).of(&name)),
+            }
+        }
+    }
+}
+
+async fn converse(session: &mut Upstream, request: &RequestHeader, patience: Duration) -> Result<()> {
+    session.write_request_header(Box::new(request.clone())).await.map_err(|error| error.into_up())?;
+    loop {
+        in_time(session.read_response(), patience).await?;
+        // 100 and its kin are one hop's business (RFC 9110 section 15.2).
+        if !session.get_status().is_some_and(|status| status.is_informational()) {
+            return Ok(());
+        }
+    }
+}
+
+fn answer(session: Upstream, patience: Duration, name: String) -> Result<Answer, Failure> {
+    let Some(response) = session.resp_header() else {
+        return Err(Failure::new(ErrorType::InternalError, "a response without a head"));
+    };
+    let (status, headers) = (response.status.as_u16(), response.headers.clone());
+    Ok(Answer { status, headers, body: Box::new(Incoming { session, patience, name }) })
+}
+
+/// A body on its way from the backend.
+struct Incoming {
+    session: Upstream,
+    patience: Duration,
+    name: String,
+}
+
+#[async_trait]
+impl Arriving for Incoming {
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            match in_time(self.session.read_body_bytes(), self.patience).await {
+                Ok(Some(bytes)) if bytes.is_empty() => {}
+                Ok(other) => return Ok(other),
+                Err(error) => return Err(Failure::from(error).of(&self.name)),
+            }
+        }
+    }
+}
+
+async fn in_time<T>(read: impl Future<Output = Result<T>>, patience: Duration) -> Result<T> {
+    match timeout(patience, read).await {
+        Ok(result) => result.map_err(|error| error.into_up()),
+        Err(_) => Err(Error::new_up(ErrorType::ReadTimedout)),
+    }
+}
