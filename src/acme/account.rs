@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -16,6 +17,9 @@ use super::files::{self, Content};
 use super::http::Http;
 use super::settings::Directory;
 use crate::config::{Eab, HmacKey};
+
+/// An account of that age worked once.
+const OLD: Duration = Duration::from_secs(24 * 3600);
 
 /// The accounts, one file per CA.
 #[derive(Clone, Debug)]
@@ -46,7 +50,12 @@ impl Accounts {
     }
 
     /// The account at `ca`; makes it if there is none yet.
-    pub(super) async fn open(&self, ca: &Directory, contact: &[String], http: &Http) -> Result<Account, Failure> {
+    pub(super) async fn open(
+        &self,
+        ca: &Directory,
+        contact: &[String],
+        http: &Http,
+    ) -> Result<Account, Failure> {
         let path = self.path(&ca.url);
         match files::read_json::<Record>(&path) {
             Content::Good(record) => self.reopen(record, contact, http, &path).await,
@@ -107,12 +116,29 @@ impl Accounts {
         Ok(account)
     }
 
+    /// Whether `error` means that the CA will not have our account at `ca` any more: it does not know it, or has closed
+    /// it (RFC 8555 sections 7.3.1 and 7.3.6). A new account that is refused is refused for something else, and would
+    /// be followed by another one at each try.
+    pub(super) fn is_gone(&self, ca: &Directory, error: &Error) -> bool {
+        let is_old = || match files::read_json::<Record>(&self.path(&ca.url)) {
+            Content::Good(record) => Time::now().since(record.created) > OLD,
+            _ => false,
+        };
+        is(error, "accountDoesNotExist") || is(error, "unauthorized") && is_old()
+    }
+
     fn path(&self, url: &str) -> PathBuf {
         let host = url.split("://").nth(1).unwrap_or(url).split('/').next().unwrap_or_default();
-        let host: String =
-            host.chars().map(|c| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' }).collect();
-        let hash: String =
-            digest(&SHA256, url.as_bytes()).as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let host: String = host
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' })
+            .collect();
+        let hash: String = digest(&SHA256, url.as_bytes())
+            .as_ref()
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         self.folder.join(format!("{host}-{hash}.json"))
     }
 }
@@ -129,13 +155,17 @@ async fn create(ca: &Directory, contact: &[String], http: &Http, path: &Path) ->
     let urls = mail_urls(contact);
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
     let request = NewAccount { contact: &urls, terms_of_service_agreed: true, only_return_existing: false };
-    let made = patiently!(
-        Account::builder_with_http(Box::new(http.clone())).create(&request, ca.url.clone(), eab.as_ref())
-    );
+    let made = patiently!(Account::builder_with_http(Box::new(http.clone())).create(
+        &request,
+        ca.url.clone(),
+        eab.as_ref()
+    ));
     let (account, credentials) = made.map_err(|error| {
         let mut failure = http.failed("a new account", &error);
         if is(&error, "externalAccountRequired") {
-            failure.message.push_str("; get a key from the CA, and set acme.eab = { kid = …, hmac_key_file = … }");
+            failure
+                .message
+                .push_str("; get a key from the CA, and set acme.eab = { kid = …, hmac_key_file = … }");
         }
         failure
     })?;
@@ -150,12 +180,6 @@ async fn create(ca: &Directory, contact: &[String], http: &Http, path: &Path) ->
     files::write_json(path, &record).map_err(|error| Failure::file(path, &error))?;
     info!("acme: new account {} at {}", account.id(), ca.url);
     Ok(account)
-}
-
-/// Whether the CA will not have the account any more: it does not know it, or has closed it (RFC 8555 sections
-/// 7.3.6 and 7.3.1).
-pub(super) fn is_gone(error: &Error) -> bool {
-    is(error, "accountDoesNotExist") || is(error, "unauthorized")
 }
 
 /// A file that is not used any more stays for whoever wants to know.

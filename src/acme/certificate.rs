@@ -6,6 +6,7 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::clock::Time;
+use super::failure::clean;
 
 /// A certificate's own words, as far as renewing goes by them.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +40,7 @@ impl Facts {
         let issuer: Vec<&str> = organisation.into_iter().chain(common_name).collect();
         Some(Self {
             names,
-            issuer: issuer.join(", "),
+            issuer: clean(&issuer.join(", ")),
             serial: hex(parsed.raw_serial()),
             not_before: Time::from_unix(parsed.validity().not_before.timestamp()),
             not_after: Time::from_unix(parsed.validity().not_after.timestamp()),

@@ -58,7 +58,8 @@ impl Challenges {
         Ok(answer.into())
     }
 
-    /// Answers `token` with `answer` until what is given back is dropped.
+    /// Answers `token` with `answer` until it is withdrawn. Dropped without that, it is still answered, from its
+    /// file, and by whoever comes after us: a CA may look while we are being restarted.
     pub(super) fn present(self: &Arc<Self>, token: &str, answer: &str) -> io::Result<Presented> {
         if !is_token(token) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the CA's token is not base64url"));
@@ -83,18 +84,24 @@ impl Challenges {
     }
 }
 
-/// An answer that is being given. Dropped, it is no more.
+/// An answer that is being given.
 #[derive(Debug)]
 pub(super) struct Presented {
     challenges: Arc<Challenges>,
     token: String,
 }
 
+impl Presented {
+    /// The CA has seen it, or will not look any more.
+    pub(super) fn withdraw(self) {
+        // One that stays is swept up later, and answers nothing that anybody asks.
+        let _ = fs::remove_file(self.challenges.folder.join(&self.token));
+    }
+}
+
 impl Drop for Presented {
     fn drop(&mut self) {
         self.challenges.memory.write().unwrap_or_else(PoisonError::into_inner).remove(&self.token);
-        // One that stays is swept up later, and answers nothing that anybody asks.
-        let _ = fs::remove_file(self.challenges.folder.join(&self.token));
     }
 }
 
@@ -109,12 +116,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_given_while_it_is_presented_and_no_longer() {
+    fn an_answer_is_given_until_it_is_withdrawn() {
         let state = tempfile::tempdir().unwrap();
         let challenges = Arc::new(Challenges::new(state.path()));
         let presented = challenges.present("Zx-9_", "Zx-9_.thumb").unwrap();
         assert_eq!(challenges.answer("Zx-9_").unwrap(), "Zx-9_.thumb");
-        drop(presented);
+        presented.withdraw();
         assert_eq!(challenges.answer("Zx-9_"), None);
     }
 
@@ -126,7 +133,8 @@ mod tests {
         let presented = ours.present("token", "token.thumb").unwrap();
         assert_eq!(theirs.answer("token").unwrap(), "token.thumb");
         drop(presented);
-        assert_eq!(theirs.answer("token"), None);
+        drop(ours);
+        assert_eq!(theirs.answer("token").unwrap(), "token.thumb");
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl fmt::Display for Failure {
 fn describe(error: &Error) -> String {
     match error {
         Error::Api(problem) => in_words(problem),
-        other => other.to_string(),
+        other => clean(&other.to_string()),
     }
 }
 

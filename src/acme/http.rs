@@ -16,15 +16,16 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::clock::Time;
 use super::failure::{Failure, clean, is};
 use super::schedule::{LONGEST_RETRY_AFTER, WINDOW_RETRY};
 use super::settings::Timings;
@@ -103,14 +104,17 @@ impl Http {
     async fn send(&self, request: Request<BodyWrapper<Bytes>>) -> Result<Response<Bytes>, Error> {
         let uri = request.uri().clone();
         if uri.scheme_str() != Some("https") {
-            return Err(other(format!("expected an https URL, the CA gave {uri} (RFC 8555 section 6.1)")));
+            return Err(other(format!("expected an https URL, it gave {uri} (RFC 8555 section 6.1)")));
         }
         let host = uri.host().unwrap_or_default();
         let bare = host.trim_matches(['[', ']']).to_owned();
         let stream = connect(&bare, uri.port_u16().unwrap_or(443), self.timings.connect).await?;
         let name = ServerName::try_from(bare).map_err(other)?;
         let tls = TlsConnector::from(self.tls.clone()).connect(name, stream);
-        let stream = timeout(self.timings.connect, tls).await.map_err(|_| other("TLS: no answer"))?.map_err(other)?;
+        let stream = timeout(self.timings.connect, tls)
+            .await
+            .map_err(|_| other("TLS: no answer"))?
+            .map_err(|error| tls_failed(&error))?;
         let (mut parts, body) = request.into_parts();
         parts.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let body = body.collect().await.map_or_else(|never| match never {}, |body| body.to_bytes());
@@ -151,7 +155,8 @@ async fn exchange_on(
 ) -> Result<Response<Bytes>, Error> {
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     request.headers_mut().insert(HOST, HeaderValue::from_str(authority).map_err(other)?);
-    *request.uri_mut() = uri.path_and_query().map_or_else(|| Ok(Uri::from_static("/")), |path| path.as_str().parse())?;
+    *request.uri_mut() =
+        uri.path_and_query().map_or_else(|| Ok(Uri::from_static("/")), |path| path.as_str().parse())?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
     // Driven beside the request, and dropped with it when the time is up.
@@ -239,6 +244,22 @@ fn check_body(
         }
     }
     Ok(())
+}
+
+/// A certificate that is out of date is more often a clock that is.
+fn tls_failed(error: &io::Error) -> Error {
+    use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(
+            Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
+        )) => other(format!(
+            "its own certificate is not valid at {}, which is what this machine's clock says: set the clock, or have \
+             the CA renew it",
+            Time::now()
+        )),
+        _ => other(format!("TLS: {error}")),
+    }
 }
 
 fn roots_of(path: &Path) -> Result<RootCertStore, Failure> {

@@ -8,14 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
-use super::attempt::{Engine, Failed, Once};
+use super::attempt::Failed;
 use super::challenges::Challenges;
 use super::clock::Time;
+use super::engine::Engine;
 use super::failure::Failure;
 use super::lock::Lock;
+use super::once::Once;
 use super::progress::Watcher;
 use super::report::{Activity, SiteReport};
 use super::schedule;
@@ -53,7 +56,8 @@ struct Inbox {
 }
 
 /// What came of asking for a renewal.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Started {
     /// It is being done.
     Yes,
@@ -75,11 +79,7 @@ impl Manager {
     ) -> io::Result<Self> {
         let engine = Engine::new(settings, challenges);
         let inbox = Inbox { engine, activities: HashMap::new(), asked: Vec::new() };
-        let shared = Arc::new(Shared {
-            inbox: Mutex::new(inbox),
-            wake: Notify::new(),
-            on_new_certificate,
-        });
+        let shared = Arc::new(Shared { inbox: Mutex::new(inbox), wake: Notify::new(), on_new_certificate });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(4)
@@ -154,13 +154,12 @@ impl Shared {
 async fn keep(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let mut round = Round { shared: shared.clone(), known: HashMap::new() };
     loop {
-        let look = shared.lock().engine.settings.timings.look;
-        tokio::select! {
-            () = round.go() => {}
+        let wait = tokio::select! {
+            wait = round.go() => wait,
             _ = stopped.wait_for(|stopped| *stopped) => return,
-        }
+        };
         tokio::select! {
-            () = tokio::time::sleep(look) => {}
+            () = tokio::time::sleep(wait) => {}
             () = shared.wake.notified() => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
@@ -175,7 +174,8 @@ struct Round {
 }
 
 impl Round {
-    async fn go(&mut self) {
+    /// Does what is due, and says how long to wait before the next look.
+    async fn go(&mut self) -> Duration {
         let engine = self.shared.lock().engine.clone();
         engine.challenges.sweep();
         for site in engine.settings.sites.clone() {
@@ -188,6 +188,11 @@ impl Round {
             };
             self.care_for(&engine, &site, asked).await;
         }
+        let now = Time::now();
+        let wait = |site| schedule::next(&engine.standing(site, now).known, now).at.since(now);
+        let next = engine.settings.sites.iter().map(wait).min().unwrap_or(Duration::MAX);
+        // What is due and cannot be done, as long as another process is at it, is looked at every second.
+        next.max(Duration::from_secs(1)).min(engine.settings.timings.look)
     }
 
     /// Does what is due for `site`.
@@ -239,7 +244,8 @@ impl Round {
         let (engine_of_task, site_of_task) = (engine.clone(), site.clone());
         let mut task = tokio::task::JoinSet::new();
         task.spawn(async move { engine_of_task.attempt(&site_of_task, asked, watcher).await });
-        let result = task.join_next().await.unwrap_or_else(|| Ok(Err(Failure::us("nothing was tried").into())));
+        let result =
+            task.join_next().await.unwrap_or_else(|| Ok(Err(Failure::us("nothing was tried").into())));
         let failed = match result {
             Ok(Ok(loaded)) => {
                 self.tell(engine, site, loaded);
@@ -290,7 +296,12 @@ impl Round {
 impl Engine {
     fn window_is_due(&self, site: &Site, now: Time) -> bool {
         let standing = self.standing(site, now);
-        let Some(ari_id) = standing.certificate.as_ref().and_then(|loaded| loaded.facts.ari_id.as_deref())
+        // Only a CA that is configured is asked.
+        let Some(ari_id) = standing
+            .certificate
+            .as_ref()
+            .filter(|loaded| self.issuer(loaded).is_some())
+            .and_then(|loaded| loaded.facts.ari_id.as_deref())
         else {
             return false;
         };
@@ -302,7 +313,7 @@ impl Engine {
     fn note_fault(&self, site: &Site) {
         let now = Time::now();
         let mut state = self.states.read(site.key(), &site.names, now);
-        state.note_failure(&Failure::us("a fault in farmgate, see its log"), now);
+        state.note_failure(&Failure::us("a fault in farmgate, see its log"), "", now);
         if let Err(error) = self.states.write(site.key(), &state) {
             warn!("acme: {}: {error}", site.key());
         }

@@ -20,6 +20,7 @@ mod attempt;
 mod certificate;
 mod challenges;
 mod clock;
+mod engine;
 mod failure;
 mod files;
 mod http;
@@ -27,6 +28,7 @@ mod key;
 mod ledger;
 mod lock;
 mod manager;
+mod once;
 mod order;
 mod pending;
 mod preflight;
@@ -38,15 +40,17 @@ pub mod schedule;
 mod settings;
 mod state;
 mod store;
+mod validation;
+mod wait;
 
 #[cfg(test)]
 mod tests;
 
-pub use attempt::{Once, renew_once};
 pub use certificate::Facts;
 pub use challenges::Challenges;
 pub use clock::Time;
 pub use manager::{Manager, OnNewCertificate, Started};
+pub use once::{Once, renew_once};
 pub use report::{Activity, SiteReport, report};
 pub use responder::respond;
 pub use settings::{Directory, Settings, Site, Timings};

@@ -2,15 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use instant_acme::{
-    Account, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Error, Identifier,
-    NewOrder, Order, OrderStatus,
-};
-use tokio::time::{Instant, sleep};
+use instant_acme::{Account, CertificateIdentifier, Error, Identifier, NewOrder, Order, OrderStatus};
 
-use super::account::{Accounts, is_gone};
+use super::account::Accounts;
 use super::challenges::{Challenges, Presented};
 use super::clock::Time;
 use super::failure::{Failure, in_words, is, patiently, status};
@@ -21,7 +16,7 @@ use super::pending::{Pending, PendingFile};
 use super::preflight;
 use super::progress::Progress;
 use super::settings::{Directory, Settings, Site};
-use super::state::in_words as time_in_words;
+use super::wait::Wait;
 
 /// Everything that an order needs.
 pub(super) struct Job<'a> {
@@ -80,7 +75,11 @@ impl Job<'_> {
             }
             // A CA that answers "no" has forgotten it; one that does not answer may still have it.
             Err(Error::Api(problem)) if is_refusal(&Error::Api(problem.clone())) => {
-                self.progress.tell(format!("the CA has no order of {}: {}", pending.ordered, in_words(&problem)));
+                self.progress.tell(format!(
+                    "the CA has no order of {}: {}",
+                    pending.ordered,
+                    in_words(&problem)
+                ));
                 self.pending.remove();
                 Ok(None)
             }
@@ -105,11 +104,13 @@ impl Job<'_> {
             .map_err(|error| Failure::us(format!("no key: {error}")))?;
         let now = Time::now();
         if let Some(until) = self.ledger.capped_until(&self.site.names, now) {
-            return Err(Failure::us(format!("enough was ordered for these names in a day: not before {until}")));
+            return Err(Failure::us(format!(
+                "enough was ordered for these names in a day: not before {until}"
+            )));
         }
-        self.ledger
-            .count(&self.site.names, now)
-            .map_err(|error| Failure::us(format!("orders cannot be counted: {error}; nothing was ordered")))?;
+        self.ledger.count(&self.site.names, now).map_err(|error| {
+            Failure::us(format!("orders cannot be counted: {error}; nothing was ordered"))
+        })?;
         let (account, order) = self.place(account).await?;
         let pending = Pending {
             directory: self.ca.url.clone(),
@@ -145,7 +146,7 @@ impl Job<'_> {
                     self.progress.tell(format!("ordering without `replaces`, which the CA refused: {error}"));
                     replaces = None;
                 }
-                Err(error) if !account_is_new && is_gone(&error) => {
+                Err(error) if !account_is_new && self.accounts.is_gone(self.ca, &error) => {
                     self.progress.tell(format!("the CA does not serve our account any more: {error}"));
                     account = self.accounts.replace(self.ca, &self.settings.contact, self.http).await?;
                     account_is_new = true;
@@ -158,8 +159,8 @@ impl Job<'_> {
     /// Brings an order to its end.
     async fn complete(&self, pending: Pending, mut order: Order) -> Result<Issued, Failure> {
         let mut wait = Wait::new(self.settings);
-        // What is in here is being answered on port 80.
-        let mut presented = HashMap::new();
+        // What is in here is being answered on port 80; also after a failure, for the CA may yet look.
+        let mut presented: HashMap<String, Presented> = HashMap::new();
         let mut answered = false;
         loop {
             match order.state().status {
@@ -173,20 +174,26 @@ impl Job<'_> {
                 }
                 OrderStatus::Ready => {
                     self.progress.tell("the CA has validated every name");
-                    presented.clear();
+                    presented.drain().for_each(|(_, answer)| answer.withdraw());
                     self.finalize(&pending, &mut order, &mut wait).await?;
                 }
-                OrderStatus::Valid => break,
+                OrderStatus::Valid => {
+                    presented.drain().for_each(|(_, answer)| answer.withdraw());
+                    break;
+                }
                 OrderStatus::Invalid => {
                     let why = self.explain(&mut order).await;
                     self.pending.remove();
+                    presented.drain().for_each(|(_, answer)| answer.withdraw());
                     return Err(Failure::ca(format!("the order has failed: {why}")));
                 }
             }
         }
         self.progress.tell("fetching the certificate");
-        let chain = patiently!(order.certificate()).map_err(|error| self.http.failed("the certificate", &error))?;
-        let chain = chain.ok_or_else(|| Failure::ca("the CA has a certificate, and does not hand it over"))?;
+        let chain =
+            patiently!(order.certificate()).map_err(|error| self.http.failed("the certificate", &error))?;
+        let chain =
+            chain.ok_or_else(|| Failure::ca("the CA has a certificate, and does not hand it over"))?;
         Ok(Issued { chain, key: pending.key })
     }
 
@@ -194,57 +201,6 @@ impl Job<'_> {
         patiently!(order.refresh())
             .map(|_| ())
             .map_err(|error| self.http.failed("the order under way", &error))
-    }
-
-    /// Answers the challenge of each name that the CA has not validated yet (RFC 8555 section 7.5.1).
-    async fn answer(
-        &self,
-        order: &mut Order,
-        presented: &mut HashMap<String, Presented>,
-    ) -> Result<(), Failure> {
-        let mut left = 6;
-        loop {
-            match self.try_to_answer(order, presented).await {
-                Ok(()) => return Ok(()),
-                Err(Trouble::Acme(error)) if is(&error, "badNonce") && left > 0 => left -= 1,
-                Err(Trouble::Acme(error)) => return Err(self.http.failed("a challenge", &error)),
-                Err(Trouble::Ours(failure)) => return Err(failure),
-            }
-        }
-    }
-
-    async fn try_to_answer(
-        &self,
-        order: &mut Order,
-        presented: &mut HashMap<String, Presented>,
-    ) -> Result<(), Trouble> {
-        let mut authorizations = order.authorizations();
-        while let Some(authorization) = authorizations.next().await {
-            let mut authorization = authorization?;
-            // One that failed is told of by the order.
-            if authorization.status != AuthorizationStatus::Pending {
-                continue;
-            }
-            let name = authorization.identifier().to_string();
-            let Some(mut challenge) = authorization.challenge(ChallengeType::Http01) else {
-                return Err(Trouble::Ours(Failure::ca(format!("{name}: the CA offers no http-01 challenge"))));
-            };
-            if presented.contains_key(&challenge.token) {
-                continue;
-            }
-            let token = challenge.token.clone();
-            let answer = self
-                .challenges
-                .present(&token, challenge.key_authorization().as_str())
-                .map_err(|error| Trouble::Ours(Failure::us(format!("{name}: no challenge answered: {error}"))))?;
-            // Presented first: the CA may look before it has answered us.
-            if challenge.status == ChallengeStatus::Pending {
-                challenge.set_ready().await?;
-                self.progress.tell(format!("{name}: the CA is asked to look"));
-            }
-            presented.insert(token, answer);
-        }
-        Ok(())
     }
 
     /// Sends the request for the certificate (RFC 8555 section 7.4).
@@ -272,24 +228,6 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Which name failed, and why.
-    async fn explain(&self, order: &mut Order) -> String {
-        let mut reasons: Vec<String> = order.state().error.iter().map(in_words).collect();
-        let mut authorizations = order.authorizations();
-        while let Some(Ok(mut authorization)) = authorizations.next().await {
-            let Ok(state) = patiently!(authorization.refresh()) else { continue };
-            let errors = state.challenges.iter().filter_map(|challenge| challenge.error.as_ref());
-            match errors.map(in_words).next() {
-                Some(why) => reasons.push(format!("{}: {why}", state.identifier())),
-                None if state.status == AuthorizationStatus::Invalid => {
-                    reasons.push(format!("{}: not validated", state.identifier()));
-                }
-                None => {}
-            }
-        }
-        if reasons.is_empty() { "the CA does not say why".into() } else { reasons.join("; ") }
-    }
-
     /// The kind of certificate to ask for: what is configured, where the CA offers it.
     fn profile(&self, account: &Account) -> Option<&str> {
         let wanted = self.ca.profile.as_deref()?;
@@ -299,18 +237,6 @@ impl Job<'_> {
         let offered: Vec<&str> = account.profiles().map(|offered| offered.name).collect();
         tracing::warn!("acme.profile: the CA does not offer \"{wanted}\", but: {}", offered.join(" "));
         None
-    }
-}
-
-/// What can go wrong with a challenge.
-enum Trouble {
-    Acme(Error),
-    Ours(Failure),
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Self::Acme(error)
     }
 }
 
@@ -330,36 +256,5 @@ fn may_be_about_replaces(error: &Error) -> bool {
         // The CA took the order and did not say `replaces` back, which instant-acme will not have.
         Error::Other(other) => other.to_string().starts_with("replaces"),
         _ => false,
-    }
-}
-
-/// Looks at an order again and again, less and less often, and not for ever.
-struct Wait {
-    next: Duration,
-    longest: Duration,
-    deadline: Instant,
-}
-
-impl Wait {
-    fn new(settings: &Settings) -> Self {
-        let timings = &settings.timings;
-        Self { next: timings.poll, longest: timings.poll_longest, deadline: Instant::now() + timings.order }
-    }
-
-    /// Waits as long as the CA wants, or as long as is usual. Fails when that is beyond the end of patience.
-    async fn pause(&mut self, told: Option<Duration>) -> Result<(), Failure> {
-        let wait = told.map_or(self.next, |told| told.max(self.next));
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if wait > left {
-            let words = time_in_words(wait);
-            let failure = Failure::ca("the CA is still at work on the order; it stays open, and is looked at again");
-            return Err(match told {
-                Some(told) => Failure { message: format!("{} in {words}", failure.message), ..failure }.retry_after(told),
-                None => failure,
-            });
-        }
-        self.next = (self.next * 2).min(self.longest);
-        sleep(wait).await;
-        Ok(())
     }
 }

@@ -59,9 +59,9 @@ pub(super) async fn check_names(
 ) -> Result<(), Failure> {
     let token = random_token()?;
     let answer = random_token()?;
-    let _presented = challenges
-        .present(&token, &answer)
-        .map_err(|error| Failure::us(format!("challenges cannot be answered: {error}; nothing was ordered")))?;
+    let presented = challenges.present(&token, &answer).map_err(|error| {
+        Failure::us(format!("challenges cannot be answered: {error}; nothing was ordered"))
+    })?;
     let deadline = Instant::now() + LONGEST;
     let mut wrong = Vec::new();
     for name in names {
@@ -72,6 +72,7 @@ pub(super) async fn check_names(
             Reached::Unknown(why) => info!("acme: {name}: not tried from here: {why}"),
         }
     }
+    presented.withdraw();
     if wrong.is_empty() {
         return Ok(());
     }

@@ -56,9 +56,12 @@ pub(super) async fn ask(
                 explanation: answer.explanation_url,
             }
         }
-        Err(Error::Unsupported(_)) => {
-            Renewal { ari_id: ari_id.to_owned(), window: None, explanation: None, ask_again: now.plus(NOT_OFFERED) }
-        }
+        Err(Error::Unsupported(_)) => Renewal {
+            ari_id: ari_id.to_owned(),
+            window: None,
+            explanation: None,
+            ask_again: now.plus(NOT_OFFERED),
+        },
         Err(error) => {
             let failure = http.failed("renewal information", &error);
             info!("acme: {failure}");

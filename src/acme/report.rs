@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::attempt::{Engine, Standing};
 use super::challenges::Challenges;
 use super::clock::Time;
+use super::engine::{Engine, Standing};
 use super::schedule::{self, Why};
 use super::settings::{Settings, Site};
 

@@ -1,5 +1,6 @@
 //! When anything happens. Pure: no clock, no disk, no network; what is known goes in, and a time comes out.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,21 @@ pub enum Why {
     Asked,
 }
 
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "there is no certificate",
+            Self::Names => "the certificate lacks a name",
+            Self::Lifetime => "two thirds of its lifetime",
+            Self::Suggested => "the CA suggests it",
+            Self::Backoff => "after the failures before",
+            Self::RetryAfter => "the CA asked for patience",
+            Self::Cap => "enough was ordered for a day",
+            Self::Asked => "asked for",
+        })
+    }
+}
+
 /// When the next order is due.
 pub fn next(known: &Known, now: Time) -> Due {
     let wanted = wanted(known, now);
@@ -185,9 +201,11 @@ fn backoff(known: &Known, now: Time) -> Option<Time> {
     Some(known.failed?.min(now).plus(wait))
 }
 
-/// Which directory to ask, of `count`, after so many failures of CAs in a row.
-pub fn directory(failures: u32, count: usize) -> usize {
-    if count > 1 && failures >= FALLBACK_AFTER && failures % 2 == FALLBACK_AFTER % 2 { 1 } else { 0 }
+/// Which directory to ask, of `count`, after so many failures of CAs in a row, when the first one wants to be left alone
+/// for so long.
+pub fn directory(failures: u32, count: usize, patience: Duration) -> usize {
+    let alternate = failures >= FALLBACK_AFTER && failures % 2 == FALLBACK_AFTER % 2;
+    if count > 1 && (alternate || patience > HOUR) { 1 } else { 0 }
 }
 
 /// Until when a name may not be ordered that was ordered at `orders`; none when it may.
@@ -214,6 +232,6 @@ pub fn window_is_due(planned: Option<Time>, now: Time) -> bool {
 
 /// A part of `whole` that `seed` decides, evenly spread.
 fn share(whole: Duration, seed: u64) -> Duration {
-    let part = u128::from(whole.as_secs()) * u128::from(seed) >> 64;
+    let part = (u128::from(whole.as_secs()) * u128::from(seed)) >> 64;
     Duration::from_secs(u64::try_from(part).unwrap_or(u64::MAX))
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{Certificate, Config, Eab, KeyType};
+use crate::config::{Certificate, Config, Eab, HmacKey, KeyType};
 
 /// Everything that ordering depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +117,22 @@ impl Settings {
             challenge_port: 80,
             timings: Timings::default(),
         }
+    }
+
+    /// What is wrong with the files that are named, for whoever checks before ordering.
+    pub fn problems(&self) -> Vec<String> {
+        let open = |what: &str, path: &Path| {
+            std::fs::read(path).err().map(|error| format!("{what}: {}: {error}", path.display()))
+        };
+        let of = |ca: &Directory| {
+            let root = ca.ca_file.as_deref().and_then(|path| open("acme.ca_file", path));
+            let secret = ca.eab.as_ref().and_then(|eab| match &eab.hmac_key {
+                HmacKey::File(path) => open("acme.eab.hmac_key_file", path),
+                HmacKey::Inline(_) => None,
+            });
+            root.into_iter().chain(secret)
+        };
+        self.directories.iter().flat_map(of).collect()
     }
 
     /// A folder or file of ours.

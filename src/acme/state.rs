@@ -30,10 +30,19 @@ pub(super) struct State {
     pub failed: Option<Time>,
     /// What it said.
     pub last_error: Option<String>,
-    /// When the CA lets us come back.
-    pub retry_after: Option<Time>,
+    /// Which CA asked for patience, and until when.
+    pub retry_after: Option<RetryAfter>,
     /// What the CA says about the certificate in use.
     pub renewal: Option<Renewal>,
+}
+
+/// A CA's wish to be left alone (RFC 8555 section 6.6).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct RetryAfter {
+    /// The URL of its directory.
+    pub directory: String,
+    /// Until then.
+    pub until: Time,
 }
 
 /// Renewal information (RFC 9773). It is of one certificate, and counts for no other.
@@ -50,25 +59,38 @@ pub(super) struct Renewal {
 }
 
 impl State {
-    /// Notes a failure.
-    pub(super) fn note_failure(&mut self, failure: &Failure, now: Time) {
+    /// Notes a failure with the CA at `directory`.
+    pub(super) fn note_failure(&mut self, failure: &Failure, directory: &str, now: Time) {
         self.failures = self.failures.saturating_add(1);
         if failure.blame == Blame::Ca {
             self.ca_failures = self.ca_failures.saturating_add(1);
         }
         self.failed = Some(now);
         self.last_error = Some(failure.message.clone());
-        self.retry_after = failure.retry_after.map(|wait| now.plus(wait.min(LONGEST_RETRY_AFTER)));
+        if let Some(wait) = failure.retry_after {
+            let until = now.plus(wait.min(LONGEST_RETRY_AFTER));
+            self.retry_after = Some(RetryAfter { directory: directory.to_owned(), until });
+        }
     }
 
-    /// Notes that there is a new certificate.
+    /// Notes that there is a new certificate. A CA that wants to be left alone still does.
     pub(super) fn note_success(&mut self, now: Time) {
-        *self = Self { names: std::mem::take(&mut self.names), succeeded: Some(now), ..Self::default() };
+        *self = Self {
+            names: std::mem::take(&mut self.names),
+            succeeded: Some(now),
+            retry_after: self.retry_after.take(),
+            ..Self::default()
+        };
     }
 
     /// The window for the certificate called `ari_id`.
     pub(super) fn window_of(&self, ari_id: Option<&str>) -> Option<Window> {
         self.renewal.as_ref().filter(|renewal| Some(renewal.ari_id.as_str()) == ari_id)?.window
+    }
+
+    /// Until when the CA at `directory` wants to be left alone.
+    pub(super) fn patience_with(&self, directory: &str) -> Option<Time> {
+        self.retry_after.as_ref().filter(|wait| wait.directory == directory).map(|wait| wait.until)
     }
 
     /// Brings back to now what lies in the future because the clock was set back. Otherwise a wait that begins
@@ -77,7 +99,9 @@ impl State {
         for time in [&mut self.succeeded, &mut self.failed] {
             *time = time.map(|at| at.min(now));
         }
-        self.retry_after = self.retry_after.map(|at| at.min(now.plus(LONGEST_RETRY_AFTER)));
+        if let Some(wait) = &mut self.retry_after {
+            wait.until = wait.until.min(now.plus(LONGEST_RETRY_AFTER));
+        }
     }
 }
 
@@ -98,7 +122,8 @@ impl States {
     /// What is remembered of the site `key`, which has `names` now.
     pub(super) fn read(&self, key: &str, names: &[String], now: Time) -> State {
         let unsaved = self.unsaved().get(key).cloned();
-        let mut state: State = match unsaved.map_or_else(|| files::read_json(&self.path(key)), Content::Good) {
+        let mut state: State = match unsaved.map_or_else(|| files::read_json(&self.path(key)), Content::Good)
+        {
             Content::Good(state) => state,
             Content::Missing => State::default(),
             // Nothing that protects the CA from us is in here: that is the ledger. A minute's patience is for what
@@ -155,6 +180,8 @@ mod tests {
 
     const NOW: Time = Time::from_unix(1_800_000_000);
 
+    const CA: &str = "https://ca/dir";
+
     fn failure() -> Failure {
         Failure::ca("no").retry_after(Duration::from_secs(90))
     }
@@ -165,11 +192,12 @@ mod tests {
         let names = vec!["a".to_owned()];
         let states = States::new(folder.path().join("sites"));
         let mut state = states.read("a", &names, NOW);
-        state.note_failure(&failure(), NOW);
+        state.note_failure(&failure(), CA, NOW);
         states.write("a", &state).unwrap();
         let read = States::new(folder.path().join("sites")).read("a", &names, NOW);
         assert_eq!((read.failures, read.ca_failures, read.last_error.as_deref()), (1, 1, Some("no")));
-        assert_eq!(read.retry_after, Some(NOW.plus(Duration::from_secs(90))));
+        assert_eq!(read.patience_with("https://another/dir"), None);
+        assert_eq!(read.patience_with(CA), Some(NOW.plus(Duration::from_secs(90))));
         state.note_success(NOW);
         assert_eq!((state.failures, state.last_error, state.succeeded), (0, None, Some(NOW)));
     }
@@ -179,7 +207,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let states = States::new(folder.path().to_owned());
         let mut state = states.read("a", &["a".into()], NOW);
-        state.note_failure(&failure(), NOW);
+        state.note_failure(&failure(), CA, NOW);
         states.write("a", &state).unwrap();
         assert_eq!(states.read("a", &["a".into(), "b".into()], NOW).failures, 0);
     }
@@ -198,7 +226,7 @@ mod tests {
         let names = vec!["a".to_owned()];
         let states = States::new(folder.path().to_owned());
         let mut state = states.read("a", &names, NOW);
-        state.note_failure(&failure(), NOW.plus(Duration::from_secs(400 * 86_400)));
+        state.note_failure(&failure(), CA, NOW.plus(Duration::from_secs(400 * 86_400)));
         states.write("a", &state).unwrap();
         assert_eq!(states.read("a", &names, NOW).failed, Some(NOW));
         assert_eq!(states.read("a", &names, NOW.plus(Duration::from_secs(50))).failed, Some(NOW));
@@ -212,7 +240,7 @@ mod tests {
         let states = States::new(file_in_the_way.clone());
         let names = vec!["a".to_owned()];
         let mut state = State { names: names.clone(), ..State::default() };
-        state.note_failure(&failure(), NOW);
+        state.note_failure(&failure(), CA, NOW);
         assert!(states.write("a", &state).is_err());
         assert_eq!(states.clone().read("a", &names, NOW).failures, 1);
         std::fs::remove_file(file_in_the_way).unwrap();

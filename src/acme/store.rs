@@ -109,6 +109,19 @@ impl Store {
         Err(if damaged.is_empty() { LoadError::None } else { LoadError::Damaged(damaged) })
     }
 
+    /// The certificate that is valid at `now` for most of `names`, whichever site it was for: for a site whose first
+    /// name has changed, and which has none of its own yet.
+    pub fn best_for(&self, names: &[String], now: Time) -> Option<Loaded> {
+        let sites = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let valid = sites
+            .filter_map(|site| self.load(site.file_name().to_str()?).ok())
+            .filter(|loaded| loaded.facts.is_valid_at(now));
+        let covered = |loaded: &Loaded| names.iter().filter(|name| loaded.facts.names.contains(name)).count();
+        valid
+            .filter(|loaded| covered(loaded) > 0)
+            .max_by_key(|loaded| (covered(loaded), loaded.facts.not_after))
+    }
+
     /// Stores a chain and its key, both PEM, as the new version, and turns the link to it.
     ///
     /// Whatever stops it in the middle, [`load`](Self::load) gives the old pair or the new one.
@@ -129,8 +142,10 @@ impl Store {
         fs::rename(&fresh, folder.join(&name))?;
         files::sync_folder(&folder)?;
         crash_point()?;
-        let (pair, facts, origin) = load_version(&folder, version)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        let (pair, facts, origin) = load_version(&folder, version).map_err(|error| {
+            let _ = fs::remove_dir_all(folder.join(&name));
+            io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+        })?;
         turn_link(&folder, CURRENT, Path::new(&name))?;
         crash_point()?;
         for file in [CHAIN, KEY] {
@@ -174,8 +189,7 @@ fn load_version(folder: &Path, version: u64) -> Result<Version, PairError> {
 /// The versions in `folder`, oldest first.
 fn versions(folder: &Path) -> Vec<u64> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut versions: Vec<u64> =
-        entries.filter_map(|entry| number(entry.file_name().to_str()?)).collect();
+    let mut versions: Vec<u64> = entries.filter_map(|entry| number(entry.file_name().to_str()?)).collect();
     versions.sort_unstable();
     versions
 }
@@ -225,175 +239,4 @@ fn crash_point() -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use rcgen::{CertificateParams, KeyPair};
-
-    use super::*;
-
-    fn origin() -> Origin {
-        Origin {
-            directory: "https://ca/dir".into(),
-            profile: None,
-            key_type: "p256".into(),
-            issued: Time::from_unix(1),
-        }
-    }
-
-    fn pair(name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    fn name_of(store: &Store) -> String {
-        store.load("site").unwrap().facts.names.remove(0)
-    }
-
-    #[test]
-    fn what_is_installed_is_loaded_and_lies_where_others_look() {
-        let state = tempfile::tempdir().unwrap();
-        let store = Store::new(state.path());
-        assert!(matches!(store.load("site"), Err(LoadError::None)));
-        let (chain, key) = pair("one");
-        store.install("site", &chain, &key, &origin()).unwrap();
-        let loaded = store.load("site").unwrap();
-        assert_eq!((loaded.facts.names, loaded.origin), (vec!["one".to_owned()], Some(origin())));
-        let (chain_path, key_path) = store.paths("site");
-        assert_eq!(fs::read_to_string(chain_path).unwrap(), chain);
-        assert_eq!(fs::read_to_string(&key_path).unwrap(), key);
-        assert_eq!(fs::metadata(key_path).unwrap().permissions().mode() & 0o777, 0o600);
-        let folder = fs::metadata(state.path().join("certificates/site")).unwrap();
-        assert_eq!(folder.permissions().mode() & 0o777, 0o700);
-    }
-
-    #[test]
-    fn a_power_failure_at_any_step_leaves_the_old_pair_or_the_new_one() {
-        for step in 0.. {
-            let state = tempfile::tempdir().unwrap();
-            let store = Store::new(state.path());
-            let (chain, key) = pair("old");
-            store.install("site", &chain, &key, &origin()).unwrap();
-            let (chain, key) = pair("new");
-            CRASH_AFTER.set(step);
-            let result = store.install("site", &chain, &key, &origin());
-            CRASH_AFTER.set(usize::MAX);
-            let expected: &[&str] = if result.is_ok() { &["new"] } else { &["old", "new"] };
-            let found = name_of(&store);
-            assert!(expected.contains(&found.as_str()), "step {step}: {found}");
-            // What others read is whole too.
-            let (chain_path, key_path) = store.paths("site");
-            let read = Facts::read(load_pair(&chain_path, &key_path).unwrap().cert.first().unwrap()).unwrap();
-            assert_eq!(read.names, [found], "step {step}");
-            // And the next one succeeds, and leaves nothing unfinished behind.
-            let (chain, key) = pair("next");
-            store.install("site", &chain, &key, &origin()).unwrap();
-            assert_eq!(name_of(&store), "next", "step {step}");
-            let entries = fs::read_dir(state.path().join("certificates/site")).unwrap();
-            let unfinished = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(".new-");
-            assert_eq!(entries.flatten().filter(unfinished).count(), 0, "step {step}");
-            if result.is_ok() {
-                assert!(step >= 5, "only {step} steps");
-                return;
-            }
-        }
-    }
-
-    #[test]
-    fn the_first_one_interrupted_leaves_none_or_a_good_one() {
-        for step in 0..9 {
-            let state = tempfile::tempdir().unwrap();
-            let store = Store::new(state.path());
-            let (chain, key) = pair("new");
-            CRASH_AFTER.set(step);
-            let result = store.install("site", &chain, &key, &origin());
-            CRASH_AFTER.set(usize::MAX);
-            match store.load("site") {
-                Ok(loaded) => assert_eq!(loaded.facts.names, ["new"]),
-                Err(error) => assert!(result.is_err() && matches!(error, LoadError::None), "{step}: {error}"),
-            }
-        }
-    }
-
-    #[test]
-    fn damage_to_any_file_of_the_current_version_brings_the_one_before() {
-        let damages: [fn(&Path); 4] = [
-            |path| fs::write(path, "").unwrap(),
-            |path| {
-                let text = fs::read(path).unwrap();
-                fs::write(path, &text[..text.len() / 2]).unwrap();
-            },
-            |path| fs::write(path, [0; 4096]).unwrap(),
-            |path| fs::remove_file(path).unwrap(),
-        ];
-        for file in [CHAIN, KEY] {
-            for damage in damages {
-                let state = tempfile::tempdir().unwrap();
-                let store = Store::new(state.path());
-                for name in ["old", "new"] {
-                    let (chain, key) = pair(name);
-                    store.install("site", &chain, &key, &origin()).unwrap();
-                }
-                damage(&state.path().join("certificates/site/000002").join(file));
-                let loaded = store.load("site").unwrap();
-                assert_eq!(loaded.facts.names, ["old"]);
-                assert_eq!(loaded.damaged.len(), 1);
-            }
-        }
-    }
-
-    #[test]
-    fn a_key_of_another_version_is_noticed() {
-        let state = tempfile::tempdir().unwrap();
-        let store = Store::new(state.path());
-        for name in ["old", "new"] {
-            let (chain, key) = pair(name);
-            store.install("site", &chain, &key, &origin()).unwrap();
-        }
-        let folder = state.path().join("certificates/site");
-        fs::copy(folder.join("000001").join(KEY), folder.join("000002").join(KEY)).unwrap();
-        assert_eq!(name_of(&store), "old");
-        fs::remove_dir_all(folder.join("000001")).unwrap();
-        assert!(matches!(store.load("site"), Err(LoadError::Damaged(_))));
-    }
-
-    #[test]
-    fn a_lost_origin_or_link_loses_no_certificate() {
-        let state = tempfile::tempdir().unwrap();
-        let store = Store::new(state.path());
-        let (chain, key) = pair("one");
-        store.install("site", &chain, &key, &origin()).unwrap();
-        let folder = state.path().join("certificates/site");
-        fs::write(folder.join("000001").join(ORIGIN), "{").unwrap();
-        fs::remove_file(folder.join(CURRENT)).unwrap();
-        let loaded = store.load("site").unwrap();
-        assert_eq!((loaded.facts.names, loaded.origin), (vec!["one".to_owned()], None));
-    }
-
-    #[test]
-    fn five_versions_are_kept_and_going_back_is_turning_the_link() {
-        let state = tempfile::tempdir().unwrap();
-        let store = Store::new(state.path());
-        for number in 1..=9 {
-            let (chain, key) = pair(&format!("v{number}"));
-            store.install("site", &chain, &key, &origin()).unwrap();
-        }
-        let folder = state.path().join("certificates/site");
-        assert_eq!(versions(&folder), [5, 6, 7, 8, 9]);
-        fs::remove_file(folder.join(CURRENT)).unwrap();
-        symlink("000006", folder.join(CURRENT)).unwrap();
-        assert_eq!(name_of(&store), "v6");
-    }
-
-    #[test]
-    fn a_pair_that_does_not_match_is_never_installed() {
-        let state = tempfile::tempdir().unwrap();
-        let store = Store::new(state.path());
-        let (chain, key) = pair("one");
-        store.install("site", &chain, &key, &origin()).unwrap();
-        let (other_chain, _) = pair("two");
-        assert!(store.install("site", &other_chain, &key, &origin()).is_err());
-        assert_eq!(name_of(&store), "one");
-    }
-}
+mod tests;

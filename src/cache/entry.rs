@@ -1,6 +1,6 @@
 //! A stored response as the index knows it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::key::Key;
@@ -27,6 +27,8 @@ pub struct Entry {
     touched: AtomicU64,
     /// How often it was validated.
     validations: AtomicU64,
+    /// It was put where use and size are counted: if it is not there any more, it has to go.
+    counted: AtomicBool,
 }
 
 impl Entry {
@@ -41,6 +43,7 @@ impl Entry {
             used: AtomicU64::new(used),
             touched: AtomicU64::new(used),
             validations: AtomicU64::new(0),
+            counted: AtomicBool::new(false),
         }
     }
 
@@ -57,6 +60,14 @@ impl Entry {
         let last = self.touched.load(Ordering::Relaxed);
         now.saturating_sub(last) >= TOUCH_EVERY
             && self.touched.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    pub(super) fn is_counted(&self) -> bool {
+        self.counted.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_counted(&self) {
+        self.counted.store(true, Ordering::SeqCst);
     }
 
     /// How often the origin has said that it is still good.

@@ -1,9 +1,9 @@
 //! The cache: a shared one by RFC 9111, on disk, for the CI's static files, downloads and finished build logs.
 //!
-//! [`Cache::respond`] is where to begin reading. It looks into the index ([`space`]), judges what it finds
-//! ([`reuse`]), and has the origin asked where that is needed ([`fetch`]), once for all who want the same
-//! ([`flight`]). What comes is judged ([`freshness`]), written to disk ([`storage`]) and read by those who wait
-//! while it comes ([`miss`]). [`deliver`] cuts out what a client asked for.
+//! [`Cache::respond`] is where to begin reading. It looks into the index (`space`), judges what it finds
+//! (`reuse`), and has the origin asked where that is needed (`fetch`), once for all who want the same
+//! (`flight`). What comes is judged (`freshness`), written to disk (`storage`) and read by those who wait
+//! while it comes (`miss`). `deliver` cuts out what a client asked for.
 //!
 //! Nothing here fails a request that the origin could answer: a disk that does not work is logged once, and the
 //! origin asked as if nothing had been stored.

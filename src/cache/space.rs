@@ -127,7 +127,10 @@ impl Space {
             }
         }
         // Counts as a use, and finds what has been idle for too long.
-        lookup.entry = lookup.entry.and_then(|entry| self.index.load().entries.get(&entry.name.id));
+        lookup.entry = lookup.entry.and_then(|entry| {
+            let is_counted = entry.is_counted();
+            self.index.load().entries.get(&entry.name.id).or_else(|| (!is_counted).then_some(entry))
+        });
         lookup
     }
 
@@ -162,16 +165,25 @@ impl Space {
             }
             variants.push(entry.clone());
         }
-        let index = self.index.load();
-        index.entries.insert(entry.name.id, entry);
-        for id in leaving {
-            index.entries.invalidate(&id);
+        loop {
+            let index = self.index.load_full();
+            index.entries.insert(entry.name.id, entry.clone());
+            for id in &leaving {
+                index.entries.invalidate(id);
+            }
+            // Other limits may have been put in force meanwhile, with another index.
+            if Arc::ptr_eq(&index, &self.index.load()) {
+                break;
+            }
         }
+        entry.set_counted();
     }
 
     /// Lets go of a response, and of its file some time soon.
     pub fn discard(&self, name: &Name) {
         self.index.load().entries.invalidate(&name.id);
+        // It may have been on its way there.
+        self.shelf.forget(name);
     }
 
     /// All responses for `key`.

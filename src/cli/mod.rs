@@ -2,6 +2,7 @@
 
 mod admin;
 mod cache;
+mod cert;
 mod check;
 mod demo;
 mod reload;
@@ -42,6 +43,9 @@ enum Command {
     /// Show what the cache holds, or let go of it.
     #[command(subcommand)]
     Cache(cache::Command),
+    /// Show and renew the certificates that are ordered.
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// Serve a made-up farm on loopback, with nothing to configure.
     Demo(demo::Arguments),
     /// Have the running gate read its configuration again.
@@ -58,6 +62,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check(arguments) => check::run(&config, &arguments),
         Command::Admin(command) => admin::run(&config, command),
         Command::Cache(command) => cache::run(&config, command),
+        Command::Cert(command) => cert::run(&config, &command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Reload => reload::run(&config),
         Command::Status(arguments) => status::run(&config, &arguments),

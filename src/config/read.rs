@@ -98,7 +98,56 @@ fn acme(table: &mut Reader<'_, '_>, folder: &Path, orders: bool) -> Acme {
         directory: table.get("directory", acme_directory).unwrap_or(LETSENCRYPT.into()),
         contact: table.list("contact", mail_address).map(bare).unwrap_or_default(),
         ca_file: table.get("ca_file", path(folder)),
+        eab: eab(table, folder),
+        profile: table.get("profile", word),
+        key_type: table.get("key_type", one_of(&KEY_TYPES)).unwrap_or_default(),
+        fallback: acme_fallback(table, folder),
     }
+}
+
+const KEY_TYPES: [(&str, KeyType); 4] = [
+    ("p256", KeyType::P256),
+    ("p384", KeyType::P384),
+    ("rsa2048", KeyType::Rsa2048),
+    ("rsa4096", KeyType::Rsa4096),
+];
+
+/// `fallback = "letsencrypt"`, or `[acme.fallback]` with an account of its own.
+fn acme_fallback(table: &mut Reader<'_, '_>, folder: &Path) -> Option<AcmeFallback> {
+    let is_table = table.has_table("fallback");
+    let of_table = table.table_or_nothing("fallback", |fallback| {
+        let directory = fallback.get("directory", acme_directory);
+        if is_table && !fallback.has("directory") {
+            let hint = "add directory = \"letsencrypt\", or a URL";
+            fallback.missing("directory", Complaint::new("`directory` is missing").hint(hint));
+        }
+        let ca_file = fallback.get("ca_file", path(folder));
+        let eab = eab(fallback, folder);
+        directory.map(|directory| AcmeFallback { directory, ca_file, eab })
+    });
+    if is_table {
+        return of_table;
+    }
+    let directory = table.get("fallback", acme_directory)?;
+    Some(AcmeFallback { directory, ca_file: None, eab: None })
+}
+
+fn eab(table: &mut Reader<'_, '_>, folder: &Path) -> Option<Eab> {
+    let is_there = table.has("eab");
+    table.table("eab", |eab| {
+        let kid = eab.get("kid", word);
+        if is_there && !eab.has("kid") {
+            let hint = "the CA gives it out together with the key";
+            eab.missing("kid", Complaint::new("`kid` is missing").hint(hint));
+        }
+        let inline = eab.get("hmac_key", base64url).map(HmacKey::Inline);
+        let file = eab.get("hmac_key_file", path(folder)).map(HmacKey::File);
+        if is_there && eab.has("hmac_key") == eab.has("hmac_key_file") {
+            let hint = "one of the two holds the CA's key; the file keeps it out of the configuration";
+            eab.missing("hmac_key", Complaint::new("expected `hmac_key` or `hmac_key_file`").hint(hint));
+        }
+        Some(Eab { kid: kid?, hmac_key: file.or(inline)? })
+    })
 }
 
 fn cache(table: &mut Reader<'_, '_>) -> Cache {

@@ -161,6 +161,79 @@ pub struct Acme {
     pub contact: Vec<String>,
     /// PEM file of the root to trust when talking to `directory`, in place of the system's.
     pub ca_file: Option<PathBuf>,
+    /// The account at `directory` that is known there by other means.
+    pub eab: Option<Eab>,
+    /// The kind of certificate, where `directory` offers a choice.
+    pub profile: Option<String>,
+    /// The key of a certificate.
+    pub key_type: KeyType,
+    /// Where to order when `directory` has failed again and again.
+    pub fallback: Option<AcmeFallback>,
+}
+
+/// A second ACME server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AcmeFallback {
+    /// URL of the ACME directory, always https.
+    pub directory: String,
+    /// PEM file of the root to trust when talking to it, in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The account that is known there by other means.
+    pub eab: Option<Eab>,
+}
+
+/// An external account binding (RFC 8555 section 7.3.4).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Eab {
+    /// The CA's name for the account.
+    pub kid: String,
+    /// The secret shared with the CA, in base64url.
+    pub hmac_key: HmacKey,
+}
+
+/// Where a shared secret is.
+#[derive(Clone, PartialEq)]
+pub enum HmacKey {
+    /// In the configuration.
+    Inline(String),
+    /// In a file of its own.
+    File(PathBuf),
+}
+
+impl fmt::Debug for HmacKey {
+    /// Without the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inline(_) => f.write_str("Inline(…)"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
+/// The key of a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyType {
+    /// ECDSA on P-256: small, fast, and known to everything that speaks TLS 1.2.
+    #[default]
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// RSA with 2048 bits, for clients older than that.
+    Rsa2048,
+    /// RSA with 4096 bits.
+    Rsa4096,
+}
+
+impl KeyType {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::P256 => "p256",
+            Self::P384 => "p384",
+            Self::Rsa2048 => "rsa2048",
+            Self::Rsa4096 => "rsa4096",
+        }
+    }
 }
 
 /// What is kept of the answers.

@@ -353,3 +353,21 @@ pub(super) fn mail_address(value: &DeValue<'_>) -> Result<String, Complaint> {
         _ => Err(complaint()),
     }
 }
+
+/// A word that a CA knows: the name of a profile or of an account.
+pub(super) fn word(value: &DeValue<'_>) -> Result<String, Complaint> {
+    let text = string(value, "a word")?;
+    let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    good.then(|| text.to_owned()).ok_or_else(|| Complaint::new(format!("expected a word, found \"{text}\"")))
+}
+
+/// A key in base64url, as CAs give them out; the padding may be there. What it is is not repeated.
+pub(super) fn base64url(value: &DeValue<'_>) -> Result<String, Complaint> {
+    let text = string(value, "a key in base64url")?;
+    let bare = text.trim_end_matches('=');
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if bare.is_empty() || !bare.bytes().all(good) {
+        return Err(Complaint::new("expected a key in base64url: letters, digits, \"-\" and \"_\""));
+    }
+    Ok(bare.to_owned())
+}

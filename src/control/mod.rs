@@ -10,6 +10,7 @@ pub use status::{CertificateStatus, LastReload, Listening, SiteStatus, Status};
 
 use serde::{Deserialize, Serialize};
 
+use crate::acme;
 use crate::cache::{Item, Purge, Stats};
 
 /// What can be asked of a running gate.
@@ -20,6 +21,15 @@ pub enum Request {
     Reload,
     /// Tell how things are.
     Status,
+    /// Renew the certificates of the sites with these names now.
+    Renew {
+        /// One name of each site.
+        names: Vec<String>,
+        /// Whether it is due or not.
+        force: bool,
+    },
+    /// Tell how the certificates stand that are ordered, and what is being done about them.
+    Certificates,
     /// Tell how the cache is doing.
     CacheStats,
     /// Tell what the cache has of these.
@@ -38,6 +48,10 @@ pub enum Reply {
     Failed(String),
     /// How things are.
     Status(Box<Status>),
+    /// What came of asking for a renewal, by name.
+    Renewals(Vec<(String, acme::Started)>),
+    /// How the certificates stand.
+    Certificates(Vec<acme::SiteReport>),
     /// How the cache is doing.
     CacheStats(Stats),
     /// What the cache has.

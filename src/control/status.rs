@@ -56,7 +56,7 @@ pub struct SiteStatus {
 /// A certificate that is served.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CertificateStatus {
-    /// "file", or "self-signed".
+    /// "file", "acme" or "self-signed".
     pub source: String,
     /// When it ends, in seconds since 1970.
     pub not_after: i64,

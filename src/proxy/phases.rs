@@ -17,6 +17,7 @@ use super::generation::{Live, Site};
 use super::plan::{self, Plan, Upstream, Which};
 use super::relay::{self, Exchange};
 use super::{answer, cached, local};
+use crate::acme::Challenges;
 use crate::backend::{self, Forwarded, Peers, Pool, Use};
 use crate::cache::{Cache, Key};
 use crate::log::Entry;
@@ -31,13 +32,14 @@ const OUR_CONTEXT: &str = "backend ";
 pub struct Gatekeeper {
     live: Arc<Live>,
     cache: Arc<Cache>,
+    challenges: Arc<Challenges>,
     pool: Arc<Pool>,
 }
 
 impl Gatekeeper {
-    /// A gate that follows `live` and keeps answers in `cache`.
-    pub fn new(live: Arc<Live>, cache: Arc<Cache>) -> Self {
-        Self { live, cache, pool: Arc::default() }
+    /// A gate that follows `live`, keeps answers in `cache`, and answers `challenges`.
+    pub fn new(live: Arc<Live>, cache: Arc<Cache>, challenges: Arc<Challenges>) -> Self {
+        Self { live, cache, challenges, pool: Arc::default() }
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut Context, problem: &Problem) -> Result<()> {
@@ -55,8 +57,17 @@ impl Gatekeeper {
                 .ok()
                 .map(|segments| segments.into_iter().map(|segment| segment.into_owned()).collect());
         let is_read = matches!(session.req_header().method, Method::GET | Method::HEAD);
-        let found = match (&ctx.site().settings.webroot, segments) {
-            (Some(webroot), Some(segments)) if is_read => local::read_well_known(webroot, segments).await,
+        let ours = match segments.as_deref() {
+            Some([challenge, token]) if is_read && challenge == b"acme-challenge" => {
+                self.challenges.look_up(&String::from_utf8_lossy(token)).await
+            }
+            _ => None,
+        };
+        let found = match (ours, &ctx.site().settings.webroot, segments) {
+            (Some(ours), ..) => Some(ours),
+            (None, Some(webroot), Some(segments)) if is_read => {
+                local::read_well_known(webroot, segments).await
+            }
             _ => None,
         };
         match found {

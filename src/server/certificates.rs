@@ -8,6 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::acme;
 use crate::config::{Certificate, Config, Site};
 use crate::tls::{Certificates, Pair, PairError, dev_keys, load_pair, self_signed};
 
@@ -16,6 +17,8 @@ use crate::tls::{Certificates, Pair, PairError, dev_keys, load_pair, self_signed
 pub struct Wardrobe {
     files: HashMap<Files, Pair>,
     self_signed: HashMap<Vec<String>, Pair>,
+    /// What the certificate manager handed on last, by a site's first name.
+    ordered: HashMap<String, Pair>,
 }
 
 /// Chain and key.
@@ -27,7 +30,7 @@ pub struct Shown {
     pub names: Vec<String>,
     /// The chain and the key.
     pub pair: Pair,
-    /// Where it is from: "file" or "self-signed".
+    /// Where it is from: "file", "acme" or "self-signed".
     pub source: &'static str,
 }
 
@@ -80,7 +83,7 @@ impl Wardrobe {
             .sites
             .iter()
             .filter_map(|site| {
-                let loaded = self.load_site(site, on_failure);
+                let loaded = self.load_site(site, on_failure, &config.paths.state);
                 problems.extend(loaded.1);
                 loaded.0
             })
@@ -90,7 +93,12 @@ impl Wardrobe {
         ((complete && accepted).then_some(shown), problems)
     }
 
-    fn load_site(&mut self, site: &Site, on_failure: OnFailure) -> (Option<Shown>, Option<Problem>) {
+    fn load_site(
+        &mut self,
+        site: &Site,
+        on_failure: OnFailure,
+        state: &Path,
+    ) -> (Option<Shown>, Option<Problem>) {
         let names = site.names.clone();
         let mut problem = None;
         if let Certificate::Files { chain, key } = &site.certificate {
@@ -108,9 +116,35 @@ impl Wardrobe {
                 return (Some(Shown { names, pair: pair.clone(), source: "file" }), problem);
             }
         }
+        if site.certificate == Certificate::Acme
+            && let Some(pair) = self.ordered_for(&names, state)
+        {
+            return (Some(Shown { names, pair, source: "acme" }), None);
+        }
         match self.self_signed_for(&names) {
             Ok(pair) => (Some(Shown { names, pair, source: "self-signed" }), problem),
             Err(error) => (None, Some(Problem { names, cause: Cause::SelfSigned(error) })),
+        }
+    }
+
+    /// From now on the site whose first name is `site` shows `pair`.
+    pub fn hand_on(&mut self, site: &str, pair: Pair) {
+        self.ordered.insert(site.to_owned(), pair);
+    }
+
+    /// The certificate that was ordered for `names`: as handed on, else as stored, else the best of another site's.
+    fn ordered_for(&self, names: &[String], state: &Path) -> Option<Pair> {
+        let first = names.first()?;
+        if let Some(pair) = self.ordered.get(first) {
+            return Some(pair.clone());
+        }
+        let (store, now) = (acme::Store::new(state), acme::Time::now());
+        match store.load(first) {
+            Ok(loaded) => Some(loaded.pair),
+            Err(_) => store
+                .best_for(names, now)
+                .map(|loaded| loaded.pair)
+                .or_else(|| of_certbot(Path::new(CERTBOT), names, now)),
         }
     }
 
@@ -126,6 +160,19 @@ impl Wardrobe {
         self.self_signed.insert(names.to_vec(), pair.clone());
         Ok(pair)
     }
+}
+
+/// Where certbot keeps what it has got, in a folder for the first name of each certificate.
+const CERTBOT: &str = "/etc/letsencrypt/live";
+
+/// What certbot left behind for `names`, if it still counts: better than a stand-in until the first one of our own.
+fn of_certbot(live: &Path, names: &[String], now: acme::Time) -> Option<Pair> {
+    names.iter().find_map(|name| {
+        let folder = live.join(name);
+        let pair = load_pair(&folder.join("fullchain.pem"), &folder.join("privkey.pem")).ok()?;
+        let facts = acme::Facts::read(pair.cert.first()?)?;
+        (facts.is_valid_at(now) && facts.covers(names)).then_some(pair)
+    })
 }
 
 /// What the TLS side needs of `shown`; none without a site, which the configuration rules out.
@@ -173,6 +220,23 @@ fn is_public(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_certbot_left_behind_stands_in_while_it_counts_for_all_names() {
+        let live = tempfile::tempdir().unwrap();
+        let folder = live.path().join("a.example");
+        std::fs::create_dir(&folder).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = ["a.example".to_owned(), "b.example".to_owned()];
+        let certificate = rcgen::CertificateParams::new(names.to_vec()).unwrap().self_signed(&key).unwrap();
+        std::fs::write(folder.join("fullchain.pem"), certificate.pem()).unwrap();
+        std::fs::write(folder.join("privkey.pem"), key.serialize_pem()).unwrap();
+        let now = acme::Time::now();
+        let reversed = [names[1].clone(), names[0].clone()];
+        assert!(of_certbot(live.path(), &reversed, now).is_some());
+        assert!(of_certbot(live.path(), &[names[0].clone(), "c.example".into()], now).is_none());
+        assert!(of_certbot(live.path(), &names, acme::Time::from_unix(i64::MAX)).is_none());
+    }
 
     #[test]
     fn names_that_stay_at_home_are_not_public() {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::certificates::{OnFailure, Wardrobe, throw_away_client_ca};
+use crate::acme;
 use crate::admin::Gate;
 use crate::config::{
     Backend, Certificate, Config, Diagnostics, Host, LogFormat, LogRoute, LogTarget, PlainHttp, Site,
@@ -57,6 +58,7 @@ pub fn inspect(config: &Config, given: &BTreeSet<String>) -> Report {
     let (_, problems) = Wardrobe::default().load(config, OnFailure::Refuse);
     errors.extend(problems.iter().map(ToString::to_string));
     errors.extend(throw_away_client_ca(config));
+    ordering(config, &mut errors, &mut warnings);
     admin(config, &mut errors, &mut warnings);
     for site in &config.sites {
         backends(site, &mut warnings);
@@ -76,7 +78,6 @@ pub fn inspect(config: &Config, given: &BTreeSet<String>) -> Report {
 pub fn without_effect(given: &BTreeSet<String>, config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
     for (section, what) in [
-        ("acme", "certificates are not ordered yet"),
         ("metrics", "metrics are not offered yet"),
         ("access_log.rotate", "logs are not rotated yet; logrotate with copytruncate does it"),
     ] {
@@ -86,13 +87,6 @@ pub fn without_effect(given: &BTreeSet<String>, config: &Config) -> Vec<String> 
     }
     if config.access_log.format == LogFormat::Json {
         notes.push("access_log.format = \"json\" has no effect in this version: the log is combined".into());
-    }
-    for site in config.sites.iter().filter(|site| site.certificate == Certificate::Acme) {
-        notes.push(format!(
-            "{}: certificate = \"acme\" serves a self-signed certificate in this version; name the files of \
-             another ACME client, and its webroot, to have a real one",
-            site.names.join(" ")
-        ));
     }
     notes
 }
@@ -169,6 +163,32 @@ fn backends(site: &Site, warnings: &mut Vec<String>) {
     }
 }
 
+/// What ordering certificates needs.
+fn ordering(config: &Config, errors: &mut Vec<String>, warnings: &mut Vec<String>) {
+    let settings = acme::Settings::of(config);
+    if settings.sites.is_empty() {
+        return;
+    }
+    errors.extend(settings.problems());
+    if config.listen.http.iter().all(|address| address.port() != 80) {
+        warnings.push(
+            "certificate = \"acme\": the CA asks on port 80 (RFC 8555 section 8.3), and listen.http has no address \
+             with it; something else has to hand its requests on to us"
+                .into(),
+        );
+    }
+}
+
+/// The certificate that was ordered for `site`.
+fn ordered(config: &Config, site: &Site) -> String {
+    let store = acme::Store::new(&config.paths.state);
+    let first = site.names.first().map_or("", String::as_str);
+    match store.load(first) {
+        Ok(loaded) => format!("acme, until {} ({})", loaded.facts.not_after, loaded.facts.issuer),
+        Err(error) => format!("acme: {error}; self-signed until it comes from {}", config.acme.directory),
+    }
+}
+
 fn routes(config: &Config, site: &Site) -> SiteRoutes {
     let at = |name: &str, backend: &Option<Backend>| {
         backend.as_ref().map(|backend| format!("{name} (http://{backend})"))
@@ -213,7 +233,7 @@ fn routes(config: &Config, site: &Site) -> SiteRoutes {
         certificate: match &site.certificate {
             Certificate::Files { chain, .. } => chain.display().to_string(),
             Certificate::SelfSigned => "self-signed".into(),
-            Certificate::Acme => "self-signed, in place of acme".into(),
+            Certificate::Acme => ordered(config, site),
         },
         routes,
     }

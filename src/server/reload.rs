@@ -45,6 +45,7 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
     supervisor.store.replace(certificates);
     supervisor.cache.reconfigure(&generation.config.cache);
     supervisor.live.store(Arc::new(generation));
+    supervisor.reconfigure_acme();
     state.shown = shown;
     state.watches = Watches::new(looks);
     state.told.clear();

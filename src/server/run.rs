@@ -19,6 +19,7 @@ use super::inspect;
 use super::supervise::{State, Supervisor, load_gate};
 use super::watch::{Looks, Watches};
 use super::workers::{self, Shared, Sockets};
+use crate::acme::Challenges;
 use crate::admin::ca::LastSeen;
 use crate::cache::Cache;
 use crate::config::{self, Config, LogTarget};
@@ -140,8 +141,10 @@ impl Prepared {
                 told: Vec::new(),
                 last_reload: None,
             }),
+            acme: Mutex::new(None),
         });
-        let shared = Arc::new(Shared { live, tls, caps, cache });
+        let challenges = Arc::new(Challenges::new(&config.paths.state));
+        let shared = Arc::new(Shared { live, tls, caps, cache, challenges });
         Ok(Self { config, supervisor, shared, workers })
     }
 
@@ -151,6 +154,7 @@ impl Prepared {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let challenges = shared.challenges.clone();
         let (shutdown, shutting_down) = watch::channel(false);
         let (end, ended) = watch::channel(false);
         let mut threads = Vec::new();
@@ -178,6 +182,8 @@ impl Prepared {
             ready(&supervisor.listening);
         }
         info!("ready");
+        // Only now is there somebody to answer challenges.
+        supervisor.start_acme(challenges);
 
         let mut look = tokio::time::interval(LOOK);
         // A file system that hangs should hold up one look, not collect a thread for each.
@@ -202,6 +208,7 @@ impl Prepared {
         drop(pid_file);
         // The receivers are there as long as their threads are; one that is gone needs no telling.
         let _ = shutdown.send(true);
+        supervisor.stop_acme();
         tokio::select! {
             () = drain(&supervisor.caps) => {}
             // Told a second time, somebody is in a hurry.

@@ -9,6 +9,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::certificates::{OnFailure, Shown, Wardrobe, for_tls};
 use super::reload;
 use super::watch::{Look, Watches};
+use crate::acme::Manager;
 use crate::admin::Gate;
 use crate::admin::ca::LastSeen;
 use crate::cache::Cache;
@@ -29,6 +30,8 @@ pub(super) struct Supervisor {
     pub(super) started: Instant,
     pub(super) last_seen: Arc<LastSeen>,
     pub(super) state: Mutex<State>,
+    /// Keeps the certificates that are ordered. None before the start and after the end.
+    pub(super) acme: Mutex<Option<Manager>>,
 }
 
 /// What a swap leaves behind for the next one.
@@ -83,9 +86,22 @@ impl Supervisor {
     }
 
     fn take_up_certificates(&self, state: &mut State, look: Look) {
+        let problems = self.show_certificates(state);
+        if problems.is_empty() {
+            state.watches.certificates.take_up(look);
+        } else if problems != state.told {
+            // Tried again at every look, as the reason may go away without the files changing; told once.
+            for problem in &problems {
+                error!("certificate not taken up, the old one stays: {problem}");
+            }
+        }
+        state.told = problems;
+    }
+
+    /// Shows the certificates as they are now, and says which could not be had.
+    pub(super) fn show_certificates(&self, state: &mut State) -> Vec<String> {
         let config = self.live.load().config.clone();
         let (shown, problems) = state.wardrobe.load(&config, OnFailure::Keep);
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         if let Some(shown) = shown
             && let Some(certificates) = for_tls(&shown)
         {
@@ -96,15 +112,7 @@ impl Supervisor {
             self.store.replace(certificates);
             state.shown = shown;
         }
-        if problems.is_empty() {
-            state.watches.certificates.take_up(look);
-        } else if problems != state.told {
-            // Tried again at every look, as the reason may go away without the files changing; told once.
-            for problem in &problems {
-                error!("certificate not taken up, the old one stays: {problem}");
-            }
-        }
-        state.told = problems;
+        problems.iter().map(ToString::to_string).collect()
     }
 
     /// How things are.
@@ -131,7 +139,7 @@ impl Supervisor {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // A swap that panicked left the old state or the new one: both are whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -141,6 +149,8 @@ impl Handler for Supervisor {
     fn handle(&self, request: Request) -> Reply {
         match request {
             Request::Reload => self.reload(),
+            Request::Renew { names, force } => self.renew(&names, force),
+            Request::Certificates => self.certificates(),
             Request::Status => Reply::Status(Box::new(self.status())),
             Request::CacheStats => Reply::CacheStats(self.cache.stats()),
             Request::CacheList(which) => Reply::CacheList(self.cache.list(&which)),

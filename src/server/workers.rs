@@ -14,6 +14,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 use tracing::error;
 
+use crate::acme::Challenges;
 use crate::cache::Cache;
 use crate::listen::{Acceptor, Caps, Limits, Protocol, Refusals};
 use crate::proxy::{Gatekeeper, Live, ParserRefusals};
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub tls: Arc<ServerConfig>,
     pub caps: Arc<Caps>,
     pub cache: Arc<Cache>,
+    pub challenges: Arc<Challenges>,
 }
 
 /// The sockets of one worker.
@@ -107,8 +109,8 @@ async fn work(
 
 fn engine(shared: &Shared) -> HttpProxy<Gatekeeper> {
     let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: POOL, ..ServerConf::default() };
-    let mut proxy =
-        HttpProxy::new(Gatekeeper::new(shared.live.clone(), shared.cache.clone()), Arc::new(conf));
+    let gatekeeper = Gatekeeper::new(shared.live.clone(), shared.cache.clone(), shared.challenges.clone());
+    let mut proxy = HttpProxy::new(gatekeeper, Arc::new(conf));
     proxy.handle_init_modules();
     let mut options = HttpServerOptions::default();
     options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);

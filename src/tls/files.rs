@@ -67,6 +67,14 @@ pub fn load_pair(chain: &Path, key: &Path) -> Result<Pair, PairError> {
     }
 }
 
+/// The same from memory: for a pair that could not be written to disk.
+pub fn pair_from_pem(chain: &str, key: &str) -> Option<Pair> {
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>().ok()?;
+    let signer = any_supported_type(&PrivateKeyDer::from_pem_slice(key.as_bytes()).ok()?).ok()?;
+    let pair = CertifiedKey::new(chain, signer);
+    belongs_together(&pair).then(|| Arc::new(pair))
+}
+
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, PairError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(path)?)
         .collect::<Result<_, _>>()

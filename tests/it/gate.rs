@@ -502,12 +502,11 @@ fn a_body_that_comes_after_the_authority_is_gone_reaches_nobody() {
     let folder = scratch("late-body");
     let ca = folder.join("client-ca.crt");
     let other = Authority::new(&folder.join("other"), "/CN=Other CA");
-    let replace = || drop(fs::copy(&other.cert, &ca).expect("replace the CA"));
-    let remove = || fs::remove_file(&ca).expect("remove the CA");
-    fs::copy(&world().authority.cert, &ca).expect("a CA");
     let gate = recorded(&recorder, |config| config.client_ca(&ca));
-    for change in [&replace as &dyn Fn(), &remove] {
-        fs::copy(&world().authority.cert, &ca).expect("a CA");
+    let put = |authority: &Authority| drop(fs::copy(&authority.cert, &ca));
+    let changes: [&dyn Fn(); 2] = [&|| put(&other), &|| fs::remove_file(&ca).expect("remove the CA")];
+    for change in changes {
+        put(&world().authority);
         gate.reload();
         let mut connection = gate.https_as(&world().good);
         connection.send(format!(
@@ -524,7 +523,7 @@ fn a_body_that_comes_after_the_authority_is_gone_reaches_nobody() {
         assert_eq!(recorder.connections(), 0, "{:?}", recorder.requests());
     }
     // With the authority in its place, the very same is passed on.
-    fs::copy(&world().authority.cert, &ca).expect("a CA");
+    put(&world().authority);
     gate.reload();
     let posted = gate.https_as(&world().good).request("POST", "/admin/specification/add", &[], b"spec=1");
     assert_eq!((posted.status, recorder.requests().len()), (200, 1));

@@ -4,6 +4,7 @@
 #![allow(clippy::panic)]
 
 mod access_log;
+mod acme;
 mod admin;
 mod backends;
 mod cache;

@@ -390,3 +390,22 @@ async fn a_hundred_thousand_entries_are_taken_up() {
     println!("{}", status.lines().find(|line| line.starts_with("VmRSS")).unwrap());
     assert_eq!(bench.cache.list(&Purge::Prefix("/static/".into())).len(), 100_000);
 }
+
+/// `cargo test --lib -- --ignored --nocapture memory_is_given_back`
+#[tokio::test]
+#[ignore = "takes a minute, and is about figures"]
+async fn memory_is_given_back_for_what_is_evicted() {
+    let bench = Bench::on(Arc::new(NoFaults), &settings(1 << 20, 1 << 20));
+    let origin = Scripted::new([Script::ok("max-age=6000", vec![7; 20_000])]);
+    let mut figures = Vec::new();
+    for at in 0..40_000 {
+        assert!(bench.ask(&origin, &format!("/static/some/longer/path/{at}.css"), &[]).await.is_ok());
+        if at % 5_000 == 4_999 {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+            figures.push(line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap());
+            println!("{} asked: {line}", at + 1);
+        }
+    }
+    assert!(figures[7] < figures[1] + 10_000, "{figures:?}");
+}

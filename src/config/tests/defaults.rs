@@ -131,6 +131,10 @@ fn the_defaults_are_those_of_the_design() {
             directory: "https://acme-v02.api.letsencrypt.org/directory".into(),
             contact: vec![],
             ca_file: None,
+            eab: None,
+            profile: None,
+            key_type: KeyType::P256,
+            fallback: None,
         },
         cache: Cache {
             memory: 32 * MIB,

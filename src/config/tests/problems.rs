@@ -300,3 +300,15 @@ fn a_file_cannot_talk_to_the_terminal() {
     assert_eq!(problems.len(), 3);
     assert!(!problems.to_string().contains(|c: char| c.is_control() && c != '\n'), "{problems}");
 }
+
+#[test]
+fn an_account_elsewhere_has_a_name_and_one_key() {
+    assert_has(&problem("[acme.eab]\nhmac_key = 'YWJj'"), &["acme.eab.kid", "is missing"]);
+    assert_has(&problem("[acme.eab]\nkid = 'k'"), &["acme.eab.hmac_key", "hmac_key_file"]);
+    assert_has(&problem("[acme.eab]\nkid = 'k'\nhmac_key = 'a b'"), &["expected a key in base64url"]);
+    let both = "[acme.eab]\nkid = 'k'\nhmac_key = 'YWJj'\nhmac_key_file = '/f'";
+    assert_has(&problem(both), &["expected `hmac_key` or `hmac_key_file`"]);
+    assert_has(&problem("[acme]\nkey_type = 'rsa1024'"), &["acme.key_type", "rsa2048"]);
+    assert_has(&problem("[acme.fallback]\nca_file = '/f'"), &["`directory` is missing"]);
+    assert_has(&problem("[acme]\nfallback = 'http://x.example/dir'"), &["over https only"]);
+}

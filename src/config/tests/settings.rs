@@ -157,3 +157,38 @@ fn a_relative_file_without_a_folder_has_the_current_one() {
     let config = parse(&text, Path::new("farmgate.toml")).expect("good").config;
     assert_eq!(config.paths.pid, Path::new("pid"));
 }
+
+#[test]
+fn an_acme_account_elsewhere_a_kind_of_certificate_and_a_fallback_are_taken() {
+    let acme = config("").acme;
+    assert_eq!((acme.key_type, acme.profile, acme.eab, acme.fallback), (KeyType::P256, None, None, None));
+    let acme = config(
+        r#"
+        [acme]
+        profile = "shortlived"
+        key_type = "rsa2048"
+        eab = { kid = "kid-1", hmac_key_file = "/run/secrets/hmac" }
+        fallback = "letsencrypt"
+        "#,
+    )
+    .acme;
+    assert_eq!((acme.key_type, acme.profile.as_deref()), (KeyType::Rsa2048, Some("shortlived")));
+    assert_eq!(acme.eab.expect("given").hmac_key, HmacKey::File("/run/secrets/hmac".into()));
+    let fallback = acme.fallback.expect("given");
+    assert_eq!(
+        (fallback.directory.as_str(), fallback.eab),
+        ("https://acme-v02.api.letsencrypt.org/directory", None)
+    );
+    let acme = config(
+        r#"
+        [acme.fallback]
+        directory = "https://acme.zerossl.com/v2/DV90"
+        eab = { kid = "k", hmac_key = "c2VjcmV0_-" }
+        "#,
+    )
+    .acme;
+    let fallback = acme.fallback.expect("given");
+    assert_eq!(fallback.directory, "https://acme.zerossl.com/v2/DV90");
+    // A secret is shown to nobody.
+    assert!(!format!("{fallback:?}").contains("c2VjcmV0"), "{fallback:?}");
+}

@@ -92,7 +92,7 @@ fn random(below: u32) -> u32 {
 }
 
 #[test]
-fn a_hundred_kills_lose_no_certificate_that_was_handed_out_and_no_revocation() {
+fn two_hundred_kills_lose_no_certificate_that_was_handed_out_and_no_revocation() {
     let farm = Farm::new();
     farm.certify("x");
     let (mut issued, mut revoked) = (BTreeSet::new(), BTreeSet::new());

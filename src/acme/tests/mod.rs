@@ -1,0 +1,8 @@
+//! The engine against Pebble, and against a small CA of our own that can do what Pebble cannot: misbehave on demand.
+
+mod pebble;
+mod schedule;
+mod stub;
+mod support;
+mod with_pebble;
+mod with_stub;
