@@ -367,45 +367,17 @@ async fn futures_join<T>(futures: impl Iterator<Item = impl Future<Output = T>>)
     futures.into_iter().filter_map(|(_, output)| output).collect()
 }
 
-/// `cargo test --lib -- --ignored --nocapture a_hundred_thousand`
 #[tokio::test]
-#[ignore = "takes a minute, and is about figures"]
-async fn a_hundred_thousand_entries_are_taken_up() {
+async fn what_was_stored_is_found_again_after_a_restart_while_requests_are_served() {
+    const ENTRIES: usize = 2_000;
     let mut bench = Bench::new();
-    let origin = Scripted::new([Script::ok("max-age=6000", vec![7; 2000])]);
-    for at in 0..100_000 {
+    let origin = Scripted::new([Script::ok("max-age=6000", vec![7; 200])]);
+    for at in 0..ENTRIES {
         assert!(bench.ask(&origin, &format!("/static/some/longer/path/{at}.css"), &[]).await.is_ok());
     }
     bench.settled().await;
-    let began = std::time::Instant::now();
     bench.cache = Cache::open(&bench.folder, &settings(1 << 30, 0));
-    let opened = began.elapsed();
-    let served = bench.ask(&origin, "/not/there/yet", &[]).await.unwrap();
-    assert_eq!(served.status, 200);
-    let first = began.elapsed();
+    assert_eq!(bench.ask(&origin, "/not/there/yet", &[]).await.unwrap().status, 200);
     bench.cache.wait_until_indexed();
-    let indexed = began.elapsed();
-    println!("opened in {opened:?}, first answer after {first:?}, all indexed after {indexed:?}");
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    println!("{}", status.lines().find(|line| line.starts_with("VmRSS")).unwrap());
-    assert_eq!(bench.cache.list(&Purge::Prefix("/static/".into())).len(), 100_000);
-}
-
-/// `cargo test --lib -- --ignored --nocapture memory_is_given_back`
-#[tokio::test]
-#[ignore = "takes a minute, and is about figures"]
-async fn memory_is_given_back_for_what_is_evicted() {
-    let bench = Bench::on(Arc::new(NoFaults), &settings(1 << 20, 1 << 20));
-    let origin = Scripted::new([Script::ok("max-age=6000", vec![7; 20_000])]);
-    let mut figures = Vec::new();
-    for at in 0..40_000 {
-        assert!(bench.ask(&origin, &format!("/static/some/longer/path/{at}.css"), &[]).await.is_ok());
-        if at % 5_000 == 4_999 {
-            let status = std::fs::read_to_string("/proc/self/status").unwrap();
-            let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-            figures.push(line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap());
-            println!("{} asked: {line}", at + 1);
-        }
-    }
-    assert!(figures[7] < figures[1] + 10_000, "{figures:?}");
+    assert_eq!(bench.cache.list(&Purge::Prefix("/static/".into())).len(), ENTRIES);
 }
