@@ -90,14 +90,15 @@ impl ConnectionInfo {
         self.unread.store(left, Ordering::Relaxed);
     }
 
-    /// The request was answered. `had_body` tells that bytes were read which no head accounts for.
-    pub fn request_ends(&self, had_body: bool) {
+    /// The request was answered. `body` is how many bytes of it were its body; none where that cannot be told, as
+    /// with chunks.
+    pub fn request_ends(&self, body: Option<usize>) {
         if self.is_http2() {
             return;
         }
-        if had_body {
-            self.unread.store(0, Ordering::Relaxed);
-        }
+        // Taking an idle connection for one with half a head would end it before its time: when in doubt, idle.
+        let unread = self.unread.load(Ordering::Relaxed);
+        self.unread.store(body.map_or(0, |body| unread.saturating_sub(body)), Ordering::Relaxed);
         // What the engine has read beyond this request is the beginning of the next head.
         let next = if self.unread.load(Ordering::Relaxed) > 0 { Phase::Head } else { Phase::Idle };
         self.set_phase(next);

@@ -207,7 +207,8 @@ impl ProxyHttp for Gatekeeper {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
         let connection = connection(session);
-        connection.request_ends(session.body_bytes_read() > 0);
+        let chunked = session.req_header().headers.contains_key(header::TRANSFER_ENCODING);
+        connection.request_ends((!chunked).then(|| session.body_bytes_read()));
         let logs = &ctx.generation.logs;
         let request = session.req_header();
         let field = |name| request.headers.get(name).map(http::HeaderValue::as_bytes);
