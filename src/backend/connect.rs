@@ -5,9 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use pingora::connectors::l4::Connect;
-use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora::protocols::l4::stream::Stream;
 use pingora::{Error, ErrorType, Result};
 use tokio::net::TcpStream;
@@ -123,12 +120,4 @@ impl Connector {
 /// Whether the backend is there but not listening, as while it is restarted.
 fn is_away(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset)
-}
-
-#[async_trait]
-impl Connect for Connector {
-    /// Connects to the backend; `_address` is the engine's name for it and no real address.
-    async fn connect(&self, _address: &PingoraAddr) -> Result<Stream> {
-        self.open().await
-    }
 }

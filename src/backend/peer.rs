@@ -1,14 +1,12 @@
-//! What the engine needs to know of a backend.
+//! What an exchange needs to know of a backend.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::Result;
 use pingora::protocols::Stream;
-use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
 use super::connect::Connector;
 use crate::config::{Backend, Timeouts};
@@ -24,7 +22,7 @@ pub enum Use {
     Nar,
 }
 
-/// One backend: how to reach it, in our terms and in the engine's.
+/// One backend: how to reach it, and how long to wait for it.
 #[derive(Clone, Debug)]
 pub struct Peers {
     name: String,
@@ -32,7 +30,6 @@ pub struct Peers {
     key: u64,
     usual: (Duration, Duration),
     nar: Duration,
-    engine: HttpPeer,
 }
 
 impl Peers {
@@ -40,28 +37,13 @@ impl Peers {
     pub fn new(backend: &Backend, timeouts: &Timeouts) -> Self {
         let connector = Arc::new(Connector::new(backend.clone(), timeouts.connect, timeouts.backend_restart));
         let key = key_of(backend);
-        // The connector knows the addresses. The engine's own idea of one is a key of its pool, and the
-        // unspecified address is the one that it does not compare with a pooled connection's peer.
-        let mut engine = HttpPeer::new((Ipv4Addr::UNSPECIFIED, backend.port), false, String::new());
-        engine.group_key = key;
-        engine.options.custom_l4 = Some(connector.clone());
-        engine.options.read_timeout = Some(timeouts.read);
-        engine.options.write_timeout = Some(timeouts.send);
-        engine.options.idle_timeout = Some(Duration::ZERO);
-        engine.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
         Self {
             name: backend.to_string(),
             connector,
             key,
             usual: (timeouts.read, timeouts.send),
             nar: timeouts.nar,
-            engine,
         }
-    }
-
-    /// The backend as the engine sees it, for answers that the engine fetches: a fresh connection each time.
-    pub fn for_engine(&self) -> HttpPeer {
-        self.engine.clone()
     }
 
     /// Host and port, as configured.
