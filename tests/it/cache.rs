@@ -4,7 +4,6 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
 use std::{fs, thread};
 
 use super::support::config::{Config, HOST, Site};
@@ -254,19 +253,24 @@ fn a_head_is_answered_from_what_a_get_left() {
     assert!(h2.is_open());
 }
 
+/// Answers with `pattern(seed, size)`: half of it at once, and the rest when `go_on` is given.
+fn in_two_halves(seed: &'static str, size: usize, go_on: &Signal) -> Recorder {
+    let go_on = go_on.clone();
+    Recorder::start(move |_, tcp| {
+        let body = pattern(seed, size);
+        let _ = tcp.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n").as_bytes());
+        let _ = tcp.write_all(&body[..size / 2]);
+        go_on.wait();
+        let _ = tcp.write_all(&body[size / 2..]);
+        Then::Close
+    })
+}
+
 #[test]
 fn fifty_clients_who_ask_at_once_are_one_fetch() {
     const SIZE: usize = 8 << 20;
     let half_way = Signal::default();
-    let go_on = half_way.clone();
-    let recorder = Recorder::start(move |_, tcp| {
-        let body = pattern("big", SIZE);
-        let _ = tcp.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes());
-        let _ = tcp.write_all(&body[..SIZE / 2]);
-        go_on.wait();
-        let _ = tcp.write_all(&body[SIZE / 2..]);
-        Then::Close
-    });
+    let recorder = in_two_halves("big", SIZE, &half_way);
     let gate = gate(&recorder);
     let body = pattern("big", SIZE);
     thread::scope(|scope| {
@@ -308,15 +312,7 @@ fn a_slow_client_holds_nobody_up() {
 fn a_client_that_leaves_does_not_stop_the_fetch() {
     const SIZE: usize = 4 << 20;
     let left = Signal::default();
-    let go_on = left.clone();
-    let recorder = Recorder::start(move |_, tcp| {
-        let body = pattern("left", SIZE);
-        let _ = tcp.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes());
-        let _ = tcp.write_all(&body[..SIZE / 2]);
-        go_on.wait();
-        let _ = tcp.write_all(&body[SIZE / 2..]);
-        Then::Close
-    });
+    let recorder = in_two_halves("left", SIZE, &left);
     let gate = gate(&recorder);
     let mut client = gate.http();
     client.send(format!("GET /download/1 HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
@@ -666,10 +662,7 @@ fn other_sizes_take_effect_with_a_reload() {
 
 #[test]
 fn a_backend_that_is_away_is_waited_for_and_a_timeout_is_a_504() {
-    let recorder = Recorder::start(|_, tcp| {
-        thread::sleep(Duration::from_secs(3));
-        respond(tcp, "200 OK", b"late")
-    });
+    let recorder = Recorder::start(|_, _| Then::Keep);
     let gate = recorded(&recorder, |config| config.set("timeouts.read", "\"1s\""));
     assert_eq!(gate.http().get("/static/a").status, 504);
 }
