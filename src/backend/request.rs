@@ -78,7 +78,7 @@ pub fn to_ci(client: &RequestHeader, forwarded: &Forwarded<'_>, close: bool) -> 
 /// Method, target and version. The backends know no HEAD: it is asked for as GET, and the body dropped.
 fn bare(client: &RequestHeader) -> Result<RequestHeader> {
     let method = if client.method == Method::HEAD { &Method::GET } else { &client.method };
-    let mut request = RequestHeader::build(method.clone(), client.raw_path(), Some(8))?;
+    let mut request = RequestHeader::build_no_case(method.clone(), client.raw_path(), Some(8))?;
     request.set_version(Version::HTTP_11);
     Ok(request)
 }

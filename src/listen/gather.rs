@@ -5,7 +5,7 @@
 //! when somebody asks for it: see `Connection` and [`Outgoing`].
 
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -17,9 +17,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
+use crate::tls::RECORD;
+
 /// Writes are gathered up to this size, in bytes.
 pub(super) const GATHER: usize = 64 * 1024;
-/// A write of this size goes straight through when nothing waits before it.
+/// A write of this size goes straight through, behind what waits before it. Longer than a record.
 const LARGE: usize = GATHER / 4;
 /// The buffer of a connection that has gone quiet is given back above this size.
 const KEEP_BUFFER: usize = 8 * 1024;
@@ -90,8 +92,8 @@ impl Gather {
     }
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.pending.is_empty() && buf.len() >= LARGE {
-            return self.poll_write_through(cx, buf);
+        if buf.len() >= LARGE {
+            return self.poll_write_large(cx, buf);
         }
         if self.pending.len() >= GATHER {
             ready!(self.poll_send(cx))?;
@@ -99,6 +101,35 @@ impl Gather {
         let n = buf.len().min(GATHER);
         self.append(&buf[..n]);
         Poll::Ready(Ok(n))
+    }
+
+    /// Writes what is pending and `buf` behind it without copying `buf`, in whole records. What does not fill the
+    /// last one is gathered for the next, so that a long body is not cut into records of a few bytes.
+    fn poll_write_large(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let whole = ((self.pending.len() + buf.len()) / RECORD * RECORD).min(GATHER / RECORD * RECORD);
+            let direct = whole.saturating_sub(self.pending.len());
+            let transport = self.transport.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+            let slices = [IoSlice::new(&self.pending), IoSlice::new(&buf[..direct])];
+            let written = transport.as_duplex().poll_write_vectored(cx, &slices);
+            self.unflushed = true;
+            let written = ready!(self.unless_stalled(cx, written))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let from_pending = written.min(self.pending.len());
+            self.pending.advance(from_pending);
+            let taken = written - from_pending;
+            if taken == 0 {
+                continue;
+            }
+            let rest = &buf[taken..];
+            if taken < direct || rest.len() >= RECORD {
+                return Poll::Ready(Ok(taken));
+            }
+            self.pending.extend_from_slice(rest);
+            return Poll::Ready(Ok(buf.len()));
+        }
     }
 
     /// Sends everything, down to the socket.
@@ -187,5 +218,61 @@ impl Outgoing {
 impl std::fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Outgoing").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Writes pieces of these sizes to a reader that takes its time, and gives what arrives.
+    async fn through_a_socket(sizes: &[usize], step: usize) -> (Vec<u8>, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let reader = tokio::spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let (mut all, mut part) = (Vec::new(), vec![0; step]);
+            loop {
+                match stream.read(&mut part).await.unwrap() {
+                    0 => return all,
+                    n => all.extend_from_slice(&part[..n]),
+                }
+            }
+        });
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut gather = Gather::new(Transport::Plain(tcp), Duration::from_secs(30));
+        let mut sent = Vec::new();
+        for (number, size) in sizes.iter().enumerate() {
+            let piece: Vec<u8> = (0..*size).map(|at| (at * 31 + number * 7 + at / 251) as u8).collect();
+            let mut rest = &piece[..];
+            while !rest.is_empty() {
+                let n = poll_fn(|cx| gather.poll_write(cx, rest)).await.unwrap();
+                rest = &rest[n..];
+            }
+            sent.extend_from_slice(&piece);
+        }
+        poll_fn(|cx| gather.poll_send(cx)).await.unwrap();
+        drop(gather);
+        (sent, reader.await.unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn small_and_large_writes_arrive_whole_and_in_order(
+            sizes in proptest::collection::vec(
+                prop_oneof![0..500usize, RECORD - 2..RECORD + 2, LARGE - 2..LARGE + 2, 50_000..300_000usize],
+                1..20,
+            ),
+            step in prop_oneof![Just(700usize), Just(65_536)],
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (sent, got) = runtime.block_on(through_a_socket(&sizes, step));
+            prop_assert!(sent == got, "{} bytes sent, {} arrived", sent.len(), got.len());
+        }
     }
 }

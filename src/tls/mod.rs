@@ -10,4 +10,4 @@ mod server_config;
 pub use files::{Pair, PairError, load_pair, pair_from_pem};
 pub use resolver::{CertificateStore, Certificates};
 pub use self_signed::self_signed;
-pub use server_config::server_config;
+pub use server_config::{RECORD, server_config};

@@ -9,6 +9,16 @@ use rustls::server::ServerConfig;
 use super::client_auth::ProveKeyOnly;
 use super::resolver::CertificateStore;
 
+/// What a full record of ours carries, in bytes; writes that are cut into whole ones cost least.
+///
+/// A TLS record may carry 16,384 bytes (RFC 8446 section 5.1). rustls copies what it is given into the record
+/// before it encrypts it, and from exactly that size on glibc copies with one instruction (`rep movsb`) that takes
+/// three times as long as a loop where source and destination are aligned as differently as here: with a header
+/// of 5 bytes in front. A few bytes less took a 256 MiB nar from 640 to 230 microseconds of user time a MiB.
+pub const RECORD: usize = 16_128;
+/// What stands before it: type, version, length. rustls counts it in.
+const RECORD_HEADER: usize = 5;
+
 /// TLS 1.2 and 1.3 with forward secrecy and AEAD only (RFC 9325 section 4.2), AES first: both ends of a
 /// farm's traffic are machines with AES in hardware.
 fn provider() -> CryptoProvider {
@@ -44,7 +54,6 @@ pub fn server_config(store: Arc<CertificateStore>) -> Result<Arc<ServerConfig>, 
     // at a time, and a second ticket costs each of its handshakes an encryption and 200 bytes.
     config.send_tls13_tickets = 1;
     config.ignore_client_order = true;
-    // A whole gathered write goes out as full records.
-    config.max_fragment_size = None;
+    config.max_fragment_size = Some(RECORD + RECORD_HEADER);
     Ok(Arc::new(config))
 }
