@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use pingora::protocols::l4::stream::Stream;
 use pingora::{Error, ErrorType, Result};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
+use super::stream::BackendStream;
 use crate::config::{Backend, Host};
 
 /// Between two rounds of trying, while a backend refuses connections.
@@ -37,10 +37,10 @@ impl Connector {
     }
 
     /// A new connection, as soon as the backend takes one.
-    pub(super) async fn open(&self) -> Result<Stream> {
+    pub(super) async fn open(&self) -> Result<BackendStream> {
         let tcp = self.connect_patiently().await?;
         tcp.set_nodelay(true).map_err(|error| self.explain(error))?;
-        Ok(Stream::from(tcp))
+        Ok(BackendStream(tcp))
     }
 
     async fn connect_patiently(&self) -> Result<TcpStream> {

@@ -8,8 +8,9 @@ mod connect;
 mod peer;
 mod pool;
 mod request;
+mod stream;
 mod typed_headers;
 
 pub use peer::{Peers, Use};
 pub use pool::Pool;
-pub use request::{Forwarded, to_ci, to_publish};
+pub use request::{Forwarded, Head, to_ci, to_publish, written_to_publish};

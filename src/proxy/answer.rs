@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header;
 use pingora::Result;
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession as Session;
 
 use super::error_page::Problem;
 
@@ -43,11 +43,8 @@ pub async fn send_redirect(session: &mut Session, host: &str, target: &[u8]) -> 
 
 async fn send_whole(session: &mut Session, response: ResponseHeader, body: Bytes) -> Result<()> {
     let no_body = body.is_empty() || session.req_header().method == http::Method::HEAD;
-    session.write_response_header(Box::new(response), no_body).await?;
-    if !no_body {
-        session.write_response_body(Some(body), true).await?;
-    }
-    Ok(())
+    session.write_response_header(Box::new(response)).await?;
+    if no_body { Ok(()) } else { session.write_response_body(body, true).await }
 }
 
 fn wants_html(session: &Session) -> bool {

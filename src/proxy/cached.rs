@@ -7,9 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::ServerSession as Session;
 use pingora::protocols::http::v1::client::HttpSession as Upstream;
-use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::timeout;
 
@@ -89,23 +88,20 @@ async fn send(session: &mut Session, mut delivery: Delivery) -> Result<()> {
         response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     adapt_response(session, &mut response);
-    session
-        .write_response_header(Box::new(response), delivery.is_head_only)
-        .await
-        .map_err(|error| error.into_down())?;
+    session.write_response_header(Box::new(response)).await.map_err(|error| error.into_down())?;
     if delivery.is_head_only {
         return Ok(());
     }
     loop {
         let next = async { delivery.next().await.map_err(Box::<Error>::from) };
         let Some(part) = while_client_waits(session, next, AS_LONG_AS_IT_TAKES).await? else { break };
-        let written = match session.as_downstream_mut() {
-            ServerSession::H1(http1) => http1.write_body(&part).await.map(drop),
+        let written = match &mut *session {
+            Session::H1(http1) => http1.write_body(&part).await.map(drop),
             other => other.write_response_body(part, false).await,
         };
         written.map_err(|error| error.into_down())?;
     }
-    session.write_response_body(None, true).await.map_err(|error| error.into_down())
+    session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
 }
 
 /// The request as one for all of it, whoever else may be given the answer: conditions and ranges are the

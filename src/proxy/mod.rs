@@ -1,5 +1,5 @@
-//! The gate as the HTTP engine drives it: pingora's phases, each a short one, with the work in the modules
-//! beside this.
+//! The gate as the HTTP engine drives it: the phases of a request, each a short one, with the work in the
+//! modules beside this.
 
 mod answer;
 mod cached;
@@ -11,10 +11,11 @@ mod host;
 mod local;
 mod phases;
 mod plan;
+mod pulse;
 mod refusals;
 mod relay;
 
 pub use context::Context;
 pub use generation::{Generation, Live, Logs, Site};
-pub use phases::Gatekeeper;
+pub use phases::{ConnectionOptions, Gatekeeper};
 pub use refusals::ParserRefusals;

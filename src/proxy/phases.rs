@@ -1,14 +1,23 @@
-//! pingora's phases.
+//! The phases of a request: read, decide, answer, log.
+//!
+//! This stands directly on the engine's sessions. `pingora::proxy` has phases of its own above them, for proxies
+//! that leave the exchange with the backend to it; here everything is answered before that begins, and carrying
+//! the machinery for it cost each request 13 KiB of state to set up, a fifth of its instructions, and each idle
+//! connection as much memory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use http::{Method, Version, header};
+use http::{HeaderName, Method, Version, header};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::{FailToProxy, ProxyHttp, Session};
-use pingora::upstreams::peer::HttpPeer;
+use pingora::protocols::http::ServerSession as Session;
+use pingora::protocols::http::v2::server::H2Options;
+use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use tokio::sync::Notify;
 use tracing::warn;
 
 use super::context::{Context, connection};
@@ -18,7 +27,7 @@ use super::plan::{self, Plan, Upstream, Which};
 use super::relay::{self, Exchange};
 use super::{answer, cached, local};
 use crate::acme::Challenges;
-use crate::backend::{self, Forwarded, Peers, Pool, Use};
+use crate::backend::{self, Forwarded, Head, Peers, Pool, Use};
 use crate::cache::{Cache, Key};
 use crate::log::Entry;
 use crate::route;
@@ -28,18 +37,166 @@ const LARGEST_HEAD: usize = 64 * 1024;
 /// How the contexts begin that we give to errors.
 const OUR_CONTEXT: &str = "backend ";
 
-/// The gate: what pingora calls at each phase of a request. One per worker thread.
+/// The gate: what pingora hands each request to. One per worker thread.
 pub struct Gatekeeper {
     live: Arc<Live>,
     cache: Arc<Cache>,
     challenges: Arc<Challenges>,
     pool: Arc<Pool>,
+    options: ConnectionOptions,
+    stopping: AtomicBool,
+    stop: Notify,
+}
+
+/// How the engine treats the connections of a gate.
+pub struct ConnectionOptions {
+    /// Of any version of HTTP.
+    pub server: HttpServerOptions,
+    /// Of HTTP/2.
+    pub http2: H2Options,
+}
+
+#[async_trait]
+impl HttpServerApp for Gatekeeper {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: Session,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if !self.read(&mut session).await {
+            return None;
+        }
+        if *shutdown.borrow() {
+            session.set_keepalive(None);
+        }
+        let mut ctx = Context::new(&self.live);
+        self.begin(&mut session, &ctx);
+        let is_reusable = match self.answer(&mut session, &mut ctx).await {
+            Ok(()) => true,
+            Err(error) => Box::pin(self.fail(&mut session, &mut ctx, &error)).await,
+        };
+        self.log(&mut session, &ctx);
+        if !is_reusable {
+            return None;
+        }
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok().flatten()?;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+
+    /// Ends connections that wait for a request.
+    async fn http_cleanup(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.stop.notify_waiters();
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options.server)
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        Some(self.options.http2.clone())
+    }
 }
 
 impl Gatekeeper {
     /// A gate that follows `live`, keeps answers in `cache`, and answers `challenges`.
-    pub fn new(live: Arc<Live>, cache: Arc<Cache>, challenges: Arc<Challenges>) -> Self {
-        Self { live, cache, challenges, pool: Arc::default() }
+    pub fn new(
+        live: Arc<Live>,
+        cache: Arc<Cache>,
+        challenges: Arc<Challenges>,
+        options: ConnectionOptions,
+    ) -> Self {
+        Self {
+            live,
+            cache,
+            challenges,
+            pool: Arc::default(),
+            options,
+            stopping: AtomicBool::new(false),
+            stop: Notify::new(),
+        }
+    }
+
+    /// Reads the head of a request; false when there is none.
+    async fn read(&self, session: &mut Session) -> bool {
+        let read = tokio::select! {
+            // What has arrived already is answered, also when the gate is stopping.
+            biased;
+            read = session.read_request() => read,
+            () = self.stopped() => return false,
+        };
+        match read {
+            Ok(read) => read,
+            Err(error) => {
+                if *error.etype() == ErrorType::InvalidHTTPHeader {
+                    // Our `Connection` puts its own page in the place of this one.
+                    let _ = session.respond_error(400).await;
+                }
+                session.shutdown().await;
+                false
+            }
+        }
+    }
+
+    async fn stopped(&self) {
+        let told = self.stop.notified();
+        if !self.stopping.load(Ordering::Acquire) {
+            told.await;
+        }
+    }
+
+    fn begin(&self, session: &mut Session, ctx: &Context) {
+        connection(session).request_begins(head_size(session));
+        let timeouts = &ctx.generation.config.timeouts;
+        // The engine turns keep-alive off when the client or a shutdown wants it so. Otherwise it would wait
+        // for ever.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
+        }
+        session.set_pipelining_enabled(true);
+        session.set_write_timeout(Some(timeouts.nar.max(timeouts.send)));
+        session.set_read_timeout(Some(timeouts.read));
+        // Nobody behind the gate speaks anything but HTTP/1.1. Without the field, the engine cannot take what
+        // follows for another protocol; ignoring it is a server's right (RFC 9110 section 7.8).
+        session.req_header_mut().remove_header(&header::UPGRADE);
+    }
+
+    async fn answer(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        if head_size(session) > LARGEST_HEAD {
+            return self.refuse(session, ctx, &Problem::HeadTooLarge).await;
+        }
+        // What would follow is no request of ours (RFC 9110 section 9.3.6).
+        if session.req_header().method == Method::CONNECT {
+            session.set_keepalive(None);
+            return self.refuse(session, ctx, &Problem::MethodNotAllowed).await;
+        }
+        let (site, plan) = plan::plan(&ctx.generation, connection(session), session.req_header());
+        ctx.site = site;
+        let upstream = match plan {
+            Plan::Forward(upstream) => upstream,
+            Plan::Admin(upstream, administrator) => {
+                ctx.generation.gate.admitted(&administrator, SystemTime::now());
+                ctx.administrator = Some(administrator);
+                upstream
+            }
+            // The rarer ways are boxed, so that the common one need not make room for their state.
+            Plan::Robots => {
+                let text = answer::send(session, 200, "text/plain; charset=utf-8", local::ROBOTS.into());
+                return Box::pin(text).await;
+            }
+            Plan::WellKnown => return Box::pin(self.serve_well_known(session, ctx)).await,
+            Plan::Redirect(host) => {
+                let target = path_and_query(plan::target_of(session.req_header()));
+                return Box::pin(answer::send_redirect(session, &host, &target)).await;
+            }
+            Plan::Refuse(problem) => return self.refuse(session, ctx, &problem).await,
+        };
+        ctx.upstream = Some(upstream);
+        match upstream.kept.filter(|_| session.is_body_empty()) {
+            Some(kept) => Box::pin(cached::serve(&self.cache, session, ctx, upstream, kept)).await,
+            None => self.relay(session, ctx, upstream).await,
+        }
     }
 
     async fn refuse(&self, session: &mut Session, ctx: &mut Context, problem: &Problem) -> Result<()> {
@@ -47,7 +204,7 @@ impl Gatekeeper {
             // A client that does not speak as we do may mean something else by what it sends next.
             session.set_keepalive(None);
         }
-        ctx.error_id = Some(answer::send_problem(session, problem).await?);
+        ctx.error_id = Some(Box::pin(answer::send_problem(session, problem)).await?);
         Ok(())
     }
 
@@ -82,7 +239,8 @@ impl Gatekeeper {
             None
         } else {
             let config = &ctx.generation.config;
-            match relay::read_body(session, config.limits.body, config.timeouts.read).await? {
+            let read = relay::read_body(session, config.limits.body, config.timeouts.read);
+            match Box::pin(read).await? {
                 Some(body) => Some(body),
                 None => return self.refuse(session, ctx, &Problem::BodyTooLarge).await,
             }
@@ -95,11 +253,19 @@ impl Gatekeeper {
             return self.refuse(session, ctx, &problem).await;
         }
         let ctx = &*ctx;
+        let has_body = body.is_some();
         let make = |session: &Session| {
             if ctx.administrator.is_some() && plan::judge(&self.live.load(), connection(session)).is_err() {
                 return Err(Error::new_in(ErrorType::HTTPStatus(Problem::NoLongerAdmitted.status())));
             }
-            upstream_request(session, ctx, upstream)
+            match upstream.backend {
+                Which::Publish if !has_body => {
+                    let host = site_name(ctx);
+                    backend::written_to_publish(session.req_header(), host, upstream.usage != Use::Pooled)
+                        .map(Head::Written)
+                }
+                _ => upstream_request(session, ctx, upstream).map(|request| Head::Fields(Box::new(request))),
+            }
         };
         let exchange = Exchange {
             peers: peers_of(ctx.site(), upstream)?,
@@ -115,83 +281,13 @@ impl Gatekeeper {
         }
         Ok(())
     }
-}
 
-#[async_trait]
-impl ProxyHttp for Gatekeeper {
-    type CTX = Context;
-
-    fn new_ctx(&self) -> Context {
-        Context::new(&self.live)
-    }
-
-    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {
-        // The default adds a compression module. Narinfos must keep their Content-Length.
-    }
-
-    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
-        connection(session).request_begins(head_size(session));
-        let timeouts = &ctx.generation.config.timeouts;
-        // The engine turns keep-alive off when the client or a shutdown wants it so. Otherwise it would wait
-        // for ever.
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
-        }
-        session.set_pipelining_enabled(true);
-        session.set_write_timeout(Some(timeouts.nar.max(timeouts.send)));
-        session.set_read_timeout(Some(timeouts.read));
-        // Nobody behind the gate speaks anything but HTTP/1.1. Without the field, the engine cannot take what
-        // follows for another protocol; ignoring it is a server's right (RFC 9110 section 7.8).
-        session.req_header_mut().remove_header(&header::UPGRADE);
-        Ok(())
-    }
-
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        if head_size(session) > LARGEST_HEAD {
-            self.refuse(session, ctx, &Problem::HeadTooLarge).await?;
-            return Ok(true);
-        }
-        let (site, plan) = plan::plan(&ctx.generation, connection(session), session.req_header());
-        ctx.site = site;
-        match plan {
-            Plan::Forward(upstream) => ctx.upstream = Some(upstream),
-            Plan::Admin(upstream, administrator) => {
-                ctx.upstream = Some(upstream);
-                ctx.generation.gate.admitted(&administrator, SystemTime::now());
-                ctx.administrator = Some(administrator);
-            }
-            Plan::Robots => {
-                answer::send(session, 200, "text/plain; charset=utf-8", local::ROBOTS.into()).await?;
-            }
-            Plan::WellKnown => self.serve_well_known(session, ctx).await?,
-            Plan::Redirect(host) => {
-                let target = plan::target_of(session.req_header()).to_vec();
-                answer::send_redirect(session, &host, &path_and_query(&target)).await?;
-            }
-            Plan::Refuse(problem) => self.refuse(session, ctx, &problem).await?,
-        }
-        match ctx.upstream {
-            None => Ok(true),
-            Some(upstream) => {
-                match upstream.kept.filter(|_| session.is_body_empty()) {
-                    Some(kept) => cached::serve(&self.cache, session, ctx, upstream, kept).await?,
-                    None => self.relay(session, ctx, upstream).await?,
-                }
-                Ok(true)
-            }
-        }
-    }
-
-    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        // Every request is answered in `request_filter`.
-        Error::e_explain(ErrorType::InternalError, "nothing is left to the engine")
-    }
-
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+    /// Tells the client of an error, if it can still be told. Whether the connection is good for another request.
+    async fn fail(&self, session: &mut Session, ctx: &mut Context, error: &Error) -> bool {
         let problem = problem_of(error);
         let Some(problem) = problem.filter(|_| final_response(session).is_none()) else {
             // The client is gone, or has half an answer: cutting the connection is the only way left to tell.
-            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+            return false;
         };
         let sent = answer::send_problem(session, &problem).await;
         let id = sent.as_ref().map_or("-", String::as_str);
@@ -199,13 +295,12 @@ impl ProxyHttp for Gatekeeper {
             let site = ctx.site().settings.names.first().map_or("-", String::as_str);
             warn!("{site}: {} {} (id {id}): {}", problem.status(), problem.title(), reason(error));
         }
-        // A batch of lookups should not end because one of them failed.
-        let can_reuse_downstream = sent.is_ok() && session.is_body_done();
         ctx.error_id = sent.ok();
-        FailToProxy { error_code: problem.status(), can_reuse_downstream }
+        // A batch of lookups should not end because one of them failed.
+        ctx.error_id.is_some() && session.is_body_done()
     }
 
-    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+    fn log(&self, session: &mut Session, ctx: &Context) {
         let connection = connection(session);
         let chunked = session.req_header().headers.contains_key(header::TRANSFER_ENCODING);
         connection.request_ends((!chunked).then(|| session.body_bytes_read()));
@@ -228,15 +323,6 @@ impl ProxyHttp for Gatekeeper {
         };
         if connection.tls.is_some() { &logs.https } else { &logs.http }.record(&entry);
     }
-
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
-        // The engine would quote the request. We say what we have to say in `fail_to_proxy`.
-        true
-    }
-
-    fn request_summary(&self, _session: &Session, _ctx: &Context) -> String {
-        String::new()
-    }
 }
 
 pub(super) fn peers_of(site: &Site, upstream: Upstream) -> Result<&Peers> {
@@ -246,6 +332,11 @@ pub(super) fn peers_of(site: &Site, upstream: Upstream) -> Result<&Peers> {
     };
     // `plan` chose a backend that the site has.
     peers.ok_or_else(|| Error::new(ErrorType::InternalError))
+}
+
+/// What a site is called in the first place.
+fn site_name(ctx: &Context) -> &str {
+    ctx.site().settings.names.first().map_or("localhost", String::as_str)
 }
 
 /// The host that was asked for, or the site's own.
@@ -264,9 +355,8 @@ pub(super) fn upstream_request(
 ) -> Result<RequestHeader> {
     let request = session.req_header();
     let close = upstream.usage != Use::Pooled;
-    let site_name = ctx.site().settings.names.first().map_or("localhost", String::as_str);
     match upstream.backend {
-        Which::Publish => backend::to_publish(request, site_name, close),
+        Which::Publish => backend::to_publish(request, site_name(ctx), close),
         Which::Ci => {
             let connection = connection(session);
             let host = host_named(session, ctx);
@@ -290,27 +380,36 @@ pub(super) fn upstream_request(
 pub(super) fn adapt_response(session: &Session, response: &mut ResponseHeader) {
     // One hop's business (RFC 9110 section 7.6.1), and what that hop names as such; the engine sets
     // `Connection` anew.
-    let nominated: Vec<String> = response
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .filter(|name| {
-            !matches!(name.as_str(), "close" | "keep-alive" | "transfer-encoding" | "content-length")
-        })
-        .collect();
-    for name in &nominated {
-        response.remove_header(name.as_str());
-    }
-    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "trailer", "upgrade"] {
-        response.remove_header(name);
+    if response.headers.keys().any(|name| *name == header::CONNECTION || ends_here(name)) {
+        remove_hop_by_hop(response);
     }
     // HTTP/1.0 knows no chunks; there the end of the connection is the end of the body (RFC 9112 section 6.3).
     if session.req_header().version < Version::HTTP_11 {
         response.remove_header(&header::TRANSFER_ENCODING);
     }
+}
+
+fn remove_hop_by_hop(response: &mut ResponseHeader) {
+    let nominated = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| {
+            !matches!(*name, header::TRANSFER_ENCODING | header::CONTENT_LENGTH)
+                && !matches!(name.as_str(), "close" | "keep-alive")
+        });
+    let ending = response.headers.keys().filter(|name| ends_here(name)).cloned();
+    for name in nominated.chain(ending).collect::<Vec<_>>() {
+        response.remove_header(&name);
+    }
+}
+
+fn ends_here(name: &HeaderName) -> bool {
+    matches!(*name, header::PROXY_AUTHENTICATE | header::TRAILER | header::UPGRADE)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
 /// What to tell the client about `error`; none when the client itself is the one that failed.

@@ -19,26 +19,26 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession as Session;
 use pingora::protocols::http::v1::client::HttpSession as Upstream;
-use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::context::connection;
 use super::phases::adapt_response;
-use crate::backend::{Peers, Pool, Use};
+use super::pulse;
+use crate::backend::{Head, Peers, Pool, Use};
 
 /// How often a request is sent anew that its backend dropped without a word.
 const TRIES: usize = 3;
-/// A backend that answers within this time is not worth watching the client meanwhile.
-const PROMPT: Duration = Duration::from_millis(5);
 
 /// A request body is small, and is not waited for longer than this.
 const WHOLE_BODY: Duration = Duration::from_secs(60);
 
 /// Makes the backend's request from the client's; called for each try.
-pub type MakeRequest<'a> = dyn Fn(&Session) -> Result<RequestHeader> + Send + Sync + 'a;
+pub type MakeRequest<'a> = dyn Fn(&Session) -> Result<Head> + Send + Sync + 'a;
 
 /// Where a request goes, and how.
 pub struct Exchange<'a> {
@@ -98,7 +98,7 @@ impl Exchange<'_> {
     ) -> Result<Option<ResponseHeader>> {
         let mut upstream = self.ask(session, make, body.as_ref()).await?;
         let head_only = session.req_header().method == Method::HEAD;
-        let head = send_head(session, &upstream, head_only).await?;
+        let head = send_head(session, &upstream).await?;
         if !head_only {
             send_body(session, &mut upstream, self.patience()).await?;
         }
@@ -126,11 +126,9 @@ impl Exchange<'_> {
                 Some(stream) => stream,
                 None => self.peers.connect().await.map_err(|error| error.into_up())?,
             };
-            let mut upstream = Upstream::new(stream);
-            upstream.write_timeout = Some(self.peers.timeouts(self.usage).1);
-            let request = with_length(make(session)?, body)?;
-            match converse(session, &mut upstream, request, body, self.patience()).await {
-                Ok(()) => return Ok(upstream),
+            let head = make(session)?;
+            match self.converse(session, stream, head, body).await {
+                Ok(upstream) => return Ok(upstream),
                 // A pooled connection may have been closed while the request was on its way, and a backend that
                 // is restarted drops what it was doing. Both are saved by asking again.
                 Err(error) if self.repeatable && was_dropped(&error) && (is_pooled || tries < TRIES) => {
@@ -145,6 +143,44 @@ impl Exchange<'_> {
         }
     }
 
+    /// One request, up to the head of its answer.
+    async fn converse(
+        &self,
+        session: &mut Session,
+        stream: Stream,
+        head: Head,
+        body: Option<&Bytes>,
+    ) -> Result<Upstream> {
+        let mut upstream = self.send(stream, head, body).await.map_err(|error| error.into_up())?;
+        loop {
+            while_client_waits(session, upstream.read_response(), self.patience()).await?;
+            // 100 and its kin are one hop's business (RFC 9110 section 15.2).
+            if !upstream.get_status().is_some_and(|status| status.is_informational()) {
+                return Ok(upstream);
+            }
+        }
+    }
+
+    async fn send(&self, mut stream: Stream, head: Head, body: Option<&Bytes>) -> Result<Upstream> {
+        let patience = self.peers.timeouts(self.usage).1;
+        let mut request = match head {
+            Head::Written(head) => {
+                write_out(&mut stream, &head, patience).await?;
+                return Ok(Upstream::new(stream));
+            }
+            Head::Fields(request) => request,
+        };
+        set_length(&mut request, body)?;
+        let mut upstream = Upstream::new(stream);
+        upstream.write_timeout = Some(patience);
+        upstream.write_request_header(request).await?;
+        if let Some(body) = body {
+            upstream.write_body(body).await?;
+            upstream.finish_body().await?;
+        }
+        Ok(upstream)
+    }
+
     /// Keeps the connection, if the answer was read to its end and the backend wants to go on.
     async fn put_back(&self, mut upstream: Upstream) {
         if self.usage == Use::Pooled && upstream.is_body_done() {
@@ -157,44 +193,28 @@ impl Exchange<'_> {
 }
 
 /// A method that is expected to have a body says so when it has none (RFC 9110 section 8.6).
-fn with_length(mut request: RequestHeader, body: Option<&Bytes>) -> Result<Box<RequestHeader>> {
+fn set_length(request: &mut RequestHeader, body: Option<&Bytes>) -> Result<()> {
     if body.is_some() || matches!(request.method, Method::POST | Method::PUT | Method::PATCH) {
         request.insert_header(header::CONTENT_LENGTH, body.map_or(0, Bytes::len))?;
     }
-    Ok(Box::new(request))
+    Ok(())
 }
 
-/// One request, up to the head of its answer.
-async fn converse(
-    session: &mut Session,
-    upstream: &mut Upstream,
-    request: Box<RequestHeader>,
-    body: Option<&Bytes>,
-    patience: Duration,
-) -> Result<()> {
+/// Writes a head that needs no fields set up.
+async fn write_out(stream: &mut Stream, head: &[u8], patience: Duration) -> Result<()> {
     let write = async {
-        upstream.write_request_header(request).await?;
-        if let Some(body) = body {
-            upstream.write_body(body).await?;
-            upstream.finish_body().await?;
-        }
-        Ok(())
+        stream.write_all(head).await?;
+        stream.flush().await
     };
-    write.await.map_err(|error: Box<Error>| error.into_up())?;
-    loop {
-        while_client_waits(session, upstream.read_response(), patience).await?;
-        // 100 and its kin are one hop's business (RFC 9110 section 15.2).
-        if !upstream.get_status().is_some_and(|status| status.is_informational()) {
-            return Ok(());
+    match timeout(patience, write).await {
+        Ok(written) => {
+            written.map_err(|error| Error::because(ErrorType::WriteError, "a request head", error))
         }
+        Err(_) => Err(Error::new(ErrorType::WriteTimedout)),
     }
 }
 
-async fn send_head(
-    session: &mut Session,
-    upstream: &Upstream,
-    head_only: bool,
-) -> Result<Option<ResponseHeader>> {
+async fn send_head(session: &mut Session, upstream: &Upstream) -> Result<Option<ResponseHeader>> {
     let Some(mut response) = upstream.resp_header().cloned() else {
         return Err(Error::new(ErrorType::InternalError));
     };
@@ -204,24 +224,20 @@ async fn send_head(
     }
     adapt_response(session, &mut response);
     let kept = (!session.req_header().method.is_safe()).then(|| response.clone());
-    write_head(session, response, head_only).await.map_err(|error| error.into_down())?;
+    session.write_response_header(Box::new(response)).await.map_err(|error| error.into_down())?;
     Ok(kept)
-}
-
-async fn write_head(session: &mut Session, response: ResponseHeader, end: bool) -> Result<()> {
-    session.write_response_header(Box::new(response), end).await
 }
 
 async fn send_body(session: &mut Session, upstream: &mut Upstream, patience: Duration) -> Result<()> {
     while let Some(part) = while_client_waits(session, upstream.read_body_ref(), patience).await? {
-        let written = match session.as_downstream_mut() {
+        let written = match &mut *session {
             // Straight from the buffer it was read into.
-            ServerSession::H1(http1) => http1.write_body(part).await.map(drop),
+            Session::H1(http1) => http1.write_body(part).await.map(drop),
             other => other.write_response_body(Bytes::copy_from_slice(part), false).await,
         };
         written.map_err(|error| error.into_down())?;
     }
-    session.write_response_body(None, true).await.map_err(|error| error.into_down())
+    session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
 }
 
 /// Waits for the backend, `patience` at the most, and after a moment for the client to leave as well: then nobody
@@ -232,19 +248,24 @@ pub(super) async fn while_client_waits<T>(
     patience: Duration,
 ) -> Result<T> {
     let mut backend = pin!(backend);
-    let answer = match timeout(PROMPT.min(patience), &mut backend).await {
-        Ok(answer) => answer,
-        Err(_) => {
+    let prompt = tokio::select! {
+        biased;
+        answer = &mut backend => Some(answer),
+        () = pulse::beat() => None,
+    };
+    let answer = match prompt {
+        Some(answer) => answer,
+        None => {
             // This may take a while. What the client has been answered so far should not wait for it.
             send_gathered(session).await?;
             tokio::select! {
                 biased;
-                answer = timeout(patience.saturating_sub(PROMPT), &mut backend) => match answer {
+                answer = timeout(patience, &mut backend) => match answer {
                     Ok(answer) => answer,
                     Err(_) => Err(Error::new(ErrorType::ReadTimedout)),
                 },
                 // Pends for as long as the client is there; what it sends meanwhile is kept for its next request.
-                gone = session.as_downstream_mut().read_body_or_idle(true) => return match gone {
+                gone = session.read_body_or_idle(true) => return match gone {
                     Err(error) => Err(error.into_down()),
                     Ok(_) => Err(Error::new_down(ErrorType::ConnectionClosed)),
                 },

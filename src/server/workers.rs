@@ -7,9 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use pingora::apps::{HttpServerApp, HttpServerOptions};
 use pingora::protocols::http::v2::server::H2Options;
-use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
-use pingora::server::configuration::ServerConf;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 use tracing::error;
@@ -17,11 +15,8 @@ use tracing::error;
 use crate::acme::Challenges;
 use crate::cache::Cache;
 use crate::listen::{Acceptor, Caps, Limits, Protocol, Refusals};
-use crate::proxy::{Gatekeeper, Live, ParserRefusals};
+use crate::proxy::{ConnectionOptions, Gatekeeper, Live, ParserRefusals};
 
-/// Idle connections to the backends that a worker keeps. With HTTP/2 a client may ask for 100 things at once,
-/// and a pool that is smaller than what is in flight opens a connection for every further one.
-const POOL: usize = 512;
 /// A connection that has carried this many requests is closed in good order, and its memory given back.
 const REQUESTS_PER_CONNECTION: u32 = 100_000;
 /// A stream's share of what may be on its way to us; request bodies are small (RFC 9113 section 6.9.2).
@@ -68,7 +63,7 @@ async fn work(
     mut shutdown: ShutdownWatch,
     mut end: watch::Receiver<bool>,
 ) {
-    let app = Arc::new(engine(&shared));
+    let app = Arc::new(gatekeeper(&shared));
     let limits: Arc<dyn Fn() -> Limits + Send + Sync> = {
         let live = shared.live.clone();
         Arc::new(move || {
@@ -107,17 +102,12 @@ async fn work(
     let _ = end.wait_for(|end| *end).await;
 }
 
-fn engine(shared: &Shared) -> HttpProxy<Gatekeeper> {
-    let conf = ServerConf { threads: 1, upstream_keepalive_pool_size: POOL, ..ServerConf::default() };
-    let gatekeeper = Gatekeeper::new(shared.live.clone(), shared.cache.clone(), shared.challenges.clone());
-    let mut proxy = HttpProxy::new(gatekeeper, Arc::new(conf));
-    proxy.handle_init_modules();
-    let mut options = HttpServerOptions::default();
-    options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
-    options.h2_idle_timeout = Some(shared.live.load().config.timeouts.idle);
-    proxy.server_options = Some(options);
-    proxy.h2_options = Some(http2_options());
-    proxy
+fn gatekeeper(shared: &Shared) -> Gatekeeper {
+    let mut server = HttpServerOptions::default();
+    server.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
+    server.h2_idle_timeout = Some(shared.live.load().config.timeouts.idle);
+    let options = ConnectionOptions { server, http2: http2_options() };
+    Gatekeeper::new(shared.live.clone(), shared.cache.clone(), shared.challenges.clone(), options)
 }
 
 fn http2_options() -> H2Options {
