@@ -4,7 +4,9 @@ mod admin;
 mod cache;
 mod cert;
 mod check;
+mod completions;
 mod demo;
+mod man;
 mod reload;
 mod run;
 mod status;
@@ -46,8 +48,12 @@ enum Command {
     /// Show and renew the certificates that are ordered.
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Print what a shell needs to complete this program's commands and options.
+    Completions(completions::Arguments),
     /// Serve a made-up farm on loopback, with nothing to configure.
     Demo(demo::Arguments),
+    /// Print the manual page, or write the pages of all commands.
+    Man(man::Arguments),
     /// Have the running gate read its configuration again.
     Reload,
     /// Show what the running gate is doing.
@@ -63,7 +69,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Admin(command) => admin::run(&config, command),
         Command::Cache(command) => cache::run(&config, command),
         Command::Cert(command) => cert::run(&config, &command),
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Reload => reload::run(&config),
         Command::Status(arguments) => status::run(&config, &arguments),
     }

@@ -292,3 +292,48 @@ pub(super) fn was_dropped(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
         && *error.esource() == ErrorSource::Upstream
 }
+
+#[cfg(test)]
+mod tests {
+    use pingora::protocols::l4::stream::Stream as TcpSession;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A session whose client has sent `bytes`, and the client.
+    async fn session(bytes: &str) -> (Session, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(bytes.as_bytes()).await.unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut session = Session::new_http1(Box::new(TcpSession::from(tcp)));
+        assert!(session.read_request().await.unwrap());
+        (session, client)
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_given_up_after_a_minute_however_patient_the_reads_are() {
+        let (mut session, _client) =
+            session("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc").await;
+        // With the clock stopped, time goes on to the next timer whenever there is nothing else to do.
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let read = read_body(&mut session, 100, Duration::from_secs(3600)).await;
+        assert_eq!(*read.unwrap_err().etype(), ErrorType::ReadTimedout);
+        assert_eq!(began.elapsed().as_secs(), WHOLE_BODY.as_secs());
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_none_whether_it_is_announced_or_not() {
+        let announced = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabcdefghi";
+        let chunked =
+            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabcdefghi\r\n0\r\n\r\n";
+        for request in [announced, chunked] {
+            let (mut session, _client) = session(request).await;
+            let patience = Duration::from_secs(3600);
+            assert_eq!(read_body(&mut session, 8, patience).await.unwrap(), None, "{request}");
+            let (mut session, _client) = self::session(request).await;
+            assert_eq!(read_body(&mut session, 9, patience).await.unwrap().unwrap(), "abcdefghi");
+        }
+    }
+}

@@ -10,6 +10,7 @@ mod backends;
 mod cache;
 mod check;
 mod chromium;
+mod completions;
 mod demo;
 mod errors;
 mod forwarding;
