@@ -6,7 +6,8 @@ from report import figure
 
 WIDTH, LABEL, MARGIN = 860, 150, 24
 BAR, GAP, ROW_GAP, TITLE = 14, 4, 18, 22
-COLOURS = {"nginx-article": "#8a919c", "nginx-tuned": "#3b82c4", "farmgate": "#d9822b"}
+COLOURS = {"nginx-article": "#8a919c", "nginx-tuned": "#3b82c4", "farmgate": "#d9822b",
+           "farmgate-bare": "#e8b988"}
 OTHERS = ["#3f9c6b", "#9a6fc4", "#b8504f"]
 
 STYLE = """

@@ -69,6 +69,9 @@ class NginxTuned(Nginx):
 
 class Farmgate(Peer):
     name = "farmgate"
+    # As it is by default; port 9145 may be another's.
+    log = "@FOLDER@/http.access.log", "@FOLDER@/https.access.log"
+    metrics = "127.0.0.1:0"
 
     def __init__(self, binary):
         self.binary = binary
@@ -82,7 +85,9 @@ class Farmgate(Peer):
         return first_line([self.binary, "--version"])
 
     def launch(self, folder, farm, cpus):
-        config = render("farmgate.toml", folder, FOLDER=folder, **farm_values(farm))
+        logs = [name.replace("@FOLDER@", folder) for name in self.log]
+        config = render("farmgate.toml", folder, FOLDER=folder, HTTP_LOG=logs[0], HTTPS_LOG=logs[1],
+                        METRICS=self.metrics, **farm_values(farm))
         service = Service([self.binary, "run", "--config", config], folder, cpus)
 
         def announced():
@@ -93,6 +98,14 @@ class Farmgate(Peer):
 
         ports = service.wait_until(announced, "ready")
         return service, int(ports["http"]), int(ports["https"])
+
+
+class FarmgateBare(Farmgate):
+    """What logs and metrics cost is the difference to this one."""
+
+    name = "farmgate-bare"
+    log = "off", "off"
+    metrics = "off"
 
 
 def launch_on_ports(argv, folder, cpus, http, https):
@@ -116,4 +129,4 @@ def first_line(argv):
 
 def all_peers(farmgate_binary):
     """In the order of the table's columns."""
-    return [NginxArticle(), NginxTuned(), Farmgate(farmgate_binary)]
+    return [NginxArticle(), NginxTuned(), Farmgate(farmgate_binary), FarmgateBare(farmgate_binary)]

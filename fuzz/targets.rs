@@ -12,7 +12,7 @@ use aws_lc_rs::digest;
 use farmgate::admin::Gate;
 use farmgate::admin::ca::{self, Authority, CaError, Init, KeyType};
 use farmgate::config;
-use farmgate::control::{Reply, Request};
+use farmgate::control::{Reply, Request, Screen};
 use farmgate::log::{Anonymiser, Entry};
 use farmgate::route::{AdminPrefix, Decision, Door, decide, well_known_segments};
 use rustls::pki_types::CertificateDer;
@@ -185,8 +185,8 @@ pub fn control(_: &Path) -> Target {
             assert_eq!(serde_json::from_str::<Request>(&again).expect("what was written is read"), request);
         }
         if let Ok(reply) = serde_json::from_str::<Reply>(&line) {
-            // For the terminal.
-            let _ = reply.status().map(ToString::to_string);
+            let screen = Screen { colour: true, width: 80 };
+            let _ = reply.status().map(|status| screen.show(status, 1_800_000_000));
         }
     })
 }

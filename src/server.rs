@@ -6,6 +6,7 @@
 //! on its way needs to wake another core up.
 
 mod acme;
+mod endpoint;
 pub mod inspect;
 pub mod logging;
 mod reload;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub struct Manager {
 struct Shared {
     inbox: Mutex<Inbox>,
     wake: Notify,
+    renewed: AtomicU64,
+    failed: AtomicU64,
     on_new_certificate: OnNewCertificate,
 }
 
@@ -79,7 +82,13 @@ impl Manager {
     ) -> io::Result<Self> {
         let engine = Engine::new(settings, challenges);
         let inbox = Inbox { engine, activities: HashMap::new(), asked: Vec::new() };
-        let shared = Arc::new(Shared { inbox: Mutex::new(inbox), wake: Notify::new(), on_new_certificate });
+        let shared = Arc::new(Shared {
+            inbox: Mutex::new(inbox),
+            wake: Notify::new(),
+            renewed: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            on_new_certificate,
+        });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(4)
@@ -121,6 +130,11 @@ impl Manager {
         drop(inbox);
         self.shared.wake.notify_one();
         Started::Yes
+    }
+
+    /// Tries to get a certificate since the start: those that did, and those that did not.
+    pub fn tries(&self) -> (u64, u64) {
+        (self.shared.renewed.load(Ordering::Relaxed), self.shared.failed.load(Ordering::Relaxed))
     }
 
     /// How the certificates stand, and what is being done about them.
@@ -263,6 +277,8 @@ impl Round {
                 true
             }
         };
+        let tally = if failed { &self.shared.failed } else { &self.shared.renewed };
+        tally.fetch_add(1, Ordering::Relaxed);
         if let Some(activity) = self.shared.lock().activities.get_mut(&key) {
             activity.running = false;
             activity.failed = failed;

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::stream::BackendStream;
 use crate::config::{Backend, Host};
+use crate::metrics::BackendShard;
 
 /// Between two rounds of trying, while a backend refuses connections.
 const RETRY: Duration = Duration::from_millis(50);
@@ -37,13 +38,14 @@ impl Connector {
     }
 
     /// A new connection, as soon as the backend takes one.
-    pub(super) async fn open(&self) -> Result<BackendStream> {
-        let tcp = self.connect_patiently().await?;
+    pub(super) async fn open(&self, counted: &BackendShard) -> Result<BackendStream> {
+        let tcp = self.connect_patiently(counted).await?;
+        counted.connections.increment();
         tcp.set_nodelay(true).map_err(|error| self.explain(error))?;
         Ok(BackendStream(tcp))
     }
 
-    async fn connect_patiently(&self) -> Result<TcpStream> {
+    async fn connect_patiently(&self, counted: &BackendShard) -> Result<TcpStream> {
         let began = Instant::now();
         let mut waiting = false;
         loop {
@@ -57,6 +59,7 @@ impl Connector {
                 Err(error) if is_away(&error) && began.elapsed() + RETRY < self.restart => {
                     if !waiting {
                         waiting = true;
+                        counted.restart_waits.increment();
                         warn!("backend {}: {error}; waiting up to {:?} for it", self.backend, self.restart);
                     }
                     sleep(RETRY).await;

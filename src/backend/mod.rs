@@ -11,6 +11,6 @@ mod request;
 mod stream;
 mod typed_headers;
 
-pub use peer::{Peers, Use};
+pub use peer::{Asked, Peers, Use};
 pub use pool::Pool;
 pub use request::{Forwarded, Head, to_ci, to_publish, written_to_publish};

@@ -10,6 +10,7 @@ use pingora::protocols::Stream;
 
 use super::connect::Connector;
 use crate::config::{Backend, Timeouts};
+use crate::metrics::{self, BackendShard, Worker};
 
 /// How a connection to a backend is to be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,19 +31,22 @@ pub struct Peers {
     key: u64,
     usual: (Duration, Duration),
     nar: Duration,
+    counted: Arc<metrics::Backend>,
 }
 
 impl Peers {
-    /// Describes `backend`.
-    pub fn new(backend: &Backend, timeouts: &Timeouts) -> Self {
+    /// Describes `backend`; what happens to it is `counted`.
+    pub fn new(backend: &Backend, timeouts: &Timeouts, counted: Arc<metrics::Backend>) -> Self {
         let connector = Arc::new(Connector::new(backend.clone(), timeouts.connect, timeouts.backend_restart));
         let key = key_of(backend);
+        counted.configured();
         Self {
             name: backend.to_string(),
             connector,
             key,
             usual: (timeouts.read, timeouts.send),
             nar: timeouts.nar,
+            counted,
         }
     }
 
@@ -64,10 +68,50 @@ impl Peers {
         }
     }
 
-    /// A new connection.
-    pub async fn connect(&self) -> Result<Stream> {
-        Ok(Box::new(self.connector.open().await?))
+    /// A new connection, for a request on `worker`'s thread.
+    pub async fn connect(&self, worker: &Worker) -> Result<Stream> {
+        match self.connector.open(self.counted(worker)).await {
+            Ok(stream) => {
+                self.counted.health.reached();
+                Ok(Box::new(stream))
+            }
+            Err(error) => {
+                self.counted(worker).connect_failures.increment();
+                self.counted.health.unreachable(why(&error));
+                Err(error)
+            }
+        }
     }
+
+    /// What `worker`'s thread counts about it.
+    pub fn counted(&self, worker: &Worker) -> &BackendShard {
+        self.counted.shard(worker)
+    }
+
+    /// Counts a request to it, until the guard is dropped; both on `worker`'s thread.
+    pub fn asked(&self, worker: &Arc<Worker>) -> Asked {
+        self.counted(worker).asked.increment();
+        Asked { backend: self.counted.clone(), worker: worker.clone() }
+    }
+}
+
+/// A request that a backend is at.
+#[derive(Debug)]
+pub struct Asked {
+    backend: Arc<metrics::Backend>,
+    worker: Arc<Worker>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.backend.shard(&self.worker).done.increment();
+    }
+}
+
+/// What the system said.
+fn why(error: &pingora::Error) -> String {
+    let system = error.cause.as_deref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    system.map_or_else(|| error.etype().as_str().to_owned(), |system| system.kind().to_string())
 }
 
 /// Keeps the connections of different backends apart.

@@ -17,7 +17,7 @@ use super::object::Object;
 use super::origin::{Answer, Failure, Origin};
 use super::reuse::{self, Because, Reuse};
 use super::space::Space;
-use super::status_header::{CacheStatus, Forwarded};
+use super::status_header::{CacheStatus, Forwarded, Outcome};
 use super::{Cache, Which};
 
 /// How often a request waits for a fetch that then turns out to be for others.
@@ -47,6 +47,8 @@ pub struct Response {
     pub length: Option<u64>,
     /// Its body.
     pub body: Body,
+    /// What the cache did.
+    pub outcome: Outcome,
 }
 
 /// One request on its way through.
@@ -196,6 +198,7 @@ impl Request<'_> {
                     headers,
                     length: fill.length,
                     body: Body::Filling(follower),
+                    outcome: Outcome::Missed,
                 }
             }
             Landing::Validated(object) => {
@@ -293,8 +296,15 @@ fn stored_response(space: &Arc<Space>, object: &Object, status: CacheStatus) -> 
     insert_age(&mut headers, age);
     insert_length(&mut headers, object.meta.status, Some(object.length));
     let ttl = CacheStatus::ttl(object.meta.terms.lifetime, age);
-    CacheStatus { ttl, ..status }.append_to(&mut headers);
-    Response { status: object.meta.status, headers, length: Some(object.length), body: object.body(space) }
+    let status = CacheStatus { ttl, ..status };
+    status.append_to(&mut headers);
+    Response {
+        status: object.meta.status,
+        headers,
+        length: Some(object.length),
+        body: object.body(space),
+        outcome: status.outcome(),
+    }
 }
 
 fn direct(answer: Answer, status: CacheStatus) -> Response {
@@ -303,7 +313,8 @@ fn direct(answer: Answer, status: CacheStatus) -> Response {
     let mut headers = super::freshness::fields_for_client(&answer.headers, arrived);
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     status.append_to(&mut headers);
-    Response { status: answer.status, headers, length, body: Body::Direct(answer.body) }
+    let body = Body::Direct(answer.body);
+    Response { status: answer.status, headers, length, body, outcome: Outcome::Missed }
 }
 
 /// RFC 9111 section 5.2.1.7.
@@ -312,7 +323,7 @@ fn not_cached() -> Response {
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.append("cache-status", HeaderValue::from_static("farmgate; detail=only-if-cached"));
-    Response { status: 504, headers, length: Some(0), body: Body::Empty }
+    Response { status: 504, headers, length: Some(0), body: Body::Empty, outcome: Outcome::Missed }
 }
 
 fn age(object: &Object) -> Duration {

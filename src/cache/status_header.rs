@@ -37,7 +37,30 @@ pub enum Forwarded {
     Request,
 }
 
+/// In short: what was done with a request, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Answered from what was stored, fresh.
+    Hit,
+    /// Answered from what was stored, past its time.
+    Stale,
+    /// Answered from what was stored after the origin said that it is still good.
+    Validated,
+    /// Answered with what the origin sent, or not at all.
+    Missed,
+}
+
 impl CacheStatus {
+    /// What was done with a request that was answered from what is stored.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self { forwarded: Some(_), .. } => Outcome::Validated,
+            // A client may say that it takes what is stale (RFC 9111 section 5.2.1.2).
+            Self { ttl: Some(..0), .. } | Self { detail: Some(_), .. } => Outcome::Stale,
+            _ => Outcome::Hit,
+        }
+    }
+
     /// The seconds left of a lifetime.
     pub fn ttl(lifetime: Duration, age: Duration) -> Option<i64> {
         let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Failure;
 use crate::cache::{Item, Purge, Stats};
 use crate::config;
+use crate::control::figures::{printable, size};
 use crate::control::{self, Reply, Request};
 
 #[derive(Debug, Subcommand)]
@@ -133,20 +134,4 @@ fn list_text(items: &[Item]) -> String {
         );
     }
     text
-}
-
-/// A client chose it: nothing in it may move the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
-}
-
-fn size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1024.0 {
-            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} TiB")
 }

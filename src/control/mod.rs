@@ -1,12 +1,17 @@
 //! Talking to a running gate: a socket that only its owner can open, one JSON line each way.
 
 mod client;
+pub mod figures;
+mod screen;
 mod socket;
 mod status;
 
 pub use client::{CallError, call};
+pub use screen::Screen;
 pub use socket::{Handler, serve};
-pub use status::{CertificateStatus, LastReload, Listening, SiteStatus, Status};
+pub use status::{
+    BackendFailure, BackendStatus, CertificateStatus, LastReload, Listening, SiteStatus, Status,
+};
 
 use serde::{Deserialize, Serialize};
 

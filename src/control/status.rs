@@ -1,13 +1,14 @@
 //! How things are with a running gate.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache;
+use crate::metrics::Totals;
+
 /// A snapshot. Holds no client's address and no secret.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// The program's version.
     pub version: String,
@@ -29,6 +30,14 @@ pub struct Status {
     pub log_lines_dropped: u64,
     /// The last reload, if there was one.
     pub last_reload: Option<LastReload>,
+    /// What happened since the start.
+    pub totals: Totals,
+    /// Requests per second, over the last ten seconds or so.
+    pub requests_per_second: f64,
+    /// Bytes of bodies sent to clients per second, likewise.
+    pub bytes_per_second: f64,
+    /// How the cache is doing.
+    pub cache: cache::Stats,
 }
 
 /// Addresses listened on, with their real ports.
@@ -38,6 +47,9 @@ pub struct Listening {
     pub http: Vec<SocketAddr>,
     /// For HTTPS.
     pub https: Vec<SocketAddr>,
+    /// For metrics.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// One site.
@@ -49,8 +61,34 @@ pub struct SiteStatus {
     pub publish: Option<String>,
     /// Where Cuirass is.
     pub ci: Option<String>,
+    /// The same two, and how they are.
+    pub backends: Vec<BackendStatus>,
     /// What it shows to clients.
     pub certificate: CertificateStatus,
+}
+
+/// One backend of a site.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// "publish" or "ci".
+    pub role: String,
+    /// Where it is.
+    pub url: String,
+    /// Whether it could be reached when that was last tried; none: nobody has tried.
+    pub up: Option<bool>,
+    /// Requests it is at now.
+    pub requests: u64,
+    /// The last time it could not be reached, or gave no answer.
+    pub last_error: Option<BackendFailure>,
+}
+
+/// What a backend did not do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BackendFailure {
+    /// Seconds since 1970.
+    pub at: u64,
+    /// Why, in words that quote nobody.
+    pub why: String,
 }
 
 /// A certificate that is served.
@@ -60,6 +98,10 @@ pub struct CertificateStatus {
     pub source: String,
     /// When it ends, in seconds since 1970.
     pub not_after: i64,
+    /// The names it is for.
+    pub names: Vec<String>,
+    /// Who signed it.
+    pub issuer: Option<String>,
 }
 
 /// How a reload went.
@@ -71,62 +113,4 @@ pub struct LastReload {
     pub error: Option<String>,
     /// What the operator should know.
     pub notes: Vec<String>,
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let uptime = humanly(Duration::from_secs(self.uptime));
-        writeln!(f, "farmgate {} · process {} · up {uptime}", self.version, self.pid)?;
-        for (protocol, addresses) in [("http", &self.listen.http), ("https", &self.listen.https)] {
-            let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
-            writeln!(f, "  {protocol:<12} {}", addresses.join(", "))?;
-        }
-        writeln!(
-            f,
-            "  {:<12} {} open, {} refused",
-            "connections", self.connections, self.connections_refused
-        )?;
-        if self.log_lines_dropped > 0 {
-            writeln!(f, "  {:<12} {} lines dropped", "access log", self.log_lines_dropped)?;
-        }
-        let admin = self
-            .admin_closed
-            .as_deref()
-            .map_or("open to certificate holders".into(), |why| format!("closed: {why}"));
-        writeln!(f, "  {:<12} {admin}", "admin")?;
-        if let Some(reload) = &self.last_reload {
-            let result =
-                reload.error.as_deref().map_or("done".to_owned(), |error| format!("refused: {error}"));
-            writeln!(f, "  {:<12} {}", "last reload", result.lines().next().unwrap_or_default())?;
-        }
-        for site in &self.sites {
-            writeln!(f, "\n{}", site.names.join(" "))?;
-            let backends = [("publish", &site.publish), ("ci", &site.ci)];
-            for (name, backend) in backends.iter().filter_map(|(name, at)| Some((name, at.as_ref()?))) {
-                writeln!(f, "  {name:<12} {backend}")?;
-            }
-            let left = site.certificate.not_after - now();
-            let left = u64::try_from(left)
-                .map_or("EXPIRED".into(), |left| format!("{} left", humanly(Duration::from_secs(left))));
-            writeln!(f, "  {:<12} {}, {left}", "certificate", site.certificate.source)?;
-        }
-        Ok(())
-    }
-}
-
-fn now() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-}
-
-/// The two largest units: "3 d 4 h".
-fn humanly(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
-    }
 }

@@ -58,6 +58,9 @@ client_ca = {client_ca}
 [access_log]
 http  = {http_log}
 https = {https_log}
+
+[metrics]
+listen = "127.0.0.1:0"
 "#,
         http = listen(http_port),
         https = listen(https_port),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pingora::apps::ServerApp;
 use pingora::server::ShutdownWatch;
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -17,6 +17,7 @@ use super::caps::{Caps, Permit};
 use super::connection::{Connection, Deadlines, Refusals};
 use super::gather::Transport;
 use super::info::{ConnectionInfo, TlsInfo};
+use crate::metrics::{HandshakeFailure, TlsVersion, Worker};
 
 /// How long to pause when the process has no file descriptors left.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
@@ -58,6 +59,8 @@ pub struct Acceptor<A> {
     pub limits: Arc<dyn Fn() -> Limits + Send + Sync>,
     /// Answers to requests that do not parse.
     pub refusals: Arc<dyn Refusals>,
+    /// What this worker counts.
+    pub worker: Arc<Worker>,
 }
 
 impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
@@ -119,10 +122,12 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
             Protocol::Http => (Transport::Plain(tcp), None),
             Protocol::Https(config) => {
                 let handshake = TlsAcceptor::from(config.clone()).accept(tcp);
-                let mut stream = timeout(limits.header_timeout, handshake).await??;
+                let shaken = async { timeout(limits.header_timeout, handshake).await? }.await;
+                let mut stream = shaken.inspect_err(|error| self.count_failure(error))?;
                 // rustls would take no more than 64 KiB at a time, which is a gathered write less a few bytes.
                 stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
                 let session = stream.get_ref().1;
+                self.count_handshake(session.protocol_version(), session.handshake_kind());
                 let info = TlsInfo {
                     server_name: session.server_name().map(str::to_ascii_lowercase),
                     client_chain: session
@@ -137,6 +142,28 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
         let info = |outgoing| ConnectionInfo::new(peer, local, tls, Some(outgoing));
         let deadlines = Deadlines { head: limits.header_timeout, send: limits.send_timeout };
         Connection::new(transport, info, permit, deadlines, self.refusals.clone())
+    }
+
+    fn count_handshake(&self, version: Option<ProtocolVersion>, kind: Option<HandshakeKind>) {
+        let counters = match kind {
+            Some(HandshakeKind::Resumed) => &self.worker.handshakes_resumed,
+            _ => &self.worker.handshakes_full,
+        };
+        let version = match version {
+            Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
+            _ => TlsVersion::Tls13,
+        };
+        counters[version.index()].increment();
+    }
+
+    fn count_failure(&self, error: &io::Error) {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+        let failure = match error.kind() {
+            TimedOut => HandshakeFailure::Timeout,
+            UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => HandshakeFailure::Closed,
+            _ => HandshakeFailure::Protocol,
+        };
+        self.worker.handshakes_failed[failure.index()].increment();
     }
 }
 

@@ -18,8 +18,12 @@ use super::phases::{adapt_response, host_named, peers_of, upstream_request};
 use super::plan::Upstream as Destination;
 use super::plan::{self, Kept};
 use super::relay::{was_dropped, while_client_waits};
-use crate::cache::{Answer, Arriving, Ask, Cache, Delivery, Failure, Key, Origin, Rules, Which};
+use crate::backend::Asked;
+use crate::cache::{
+    Answer, Arriving, Ask, Cache, Delivery, Failure, Key, Origin, Outcome, Response, Rules, Which,
+};
 use crate::config;
+use crate::metrics::{CacheOutcome, Counter, Space, Worker, waiting};
 
 /// How often a request is sent anew that its backend dropped without a word.
 const TRIES: usize = 3;
@@ -29,6 +33,7 @@ const AS_LONG_AS_IT_TAKES: Duration = Duration::MAX;
 /// Answers a GET or HEAD from the cache, or has the backend asked for it.
 pub async fn serve(
     cache: &Arc<Cache>,
+    worker: &Arc<Worker>,
     session: &mut Session,
     ctx: &Context,
     upstream: Destination,
@@ -48,17 +53,34 @@ pub async fn serve(
                 generation: ctx.generation.clone(),
                 site: ctx.site,
                 upstream,
+                worker: worker.clone(),
                 request: for_all(upstream_request(session, ctx, upstream)?),
             });
             let answer = async { cache.respond(&ask, origin).await.map_err(Box::<Error>::from) };
-            while_client_waits(session, answer, AS_LONG_AS_IT_TAKES).await?
+            let answer = while_client_waits(session, answer, AS_LONG_AS_IT_TAKES);
+            let answered = waiting(&ctx.spent.backend, answer).await;
+            let is_stored = |response: &Response| matches!(response.outcome, Outcome::Hit | Outcome::Stale);
+            if !answered.as_ref().is_ok_and(is_stored) {
+                ctx.spent.asked.increment();
+            }
+            answered?
         }
     };
+    let counted = match space {
+        Which::Static => Space::Static,
+        Which::Logs => Space::Logs,
+    };
+    let outcome = CacheOutcome::from(response.outcome);
+    worker.cache[counted.index()][outcome.index()].increment();
+    let is_stored = outcome != CacheOutcome::Miss;
     let mut delivery = response.for_request(&method, &headers);
     if kept == Kept::Download {
         delivery.expires(settings.download.expires);
     }
-    send(session, delivery).await
+    // What is read from our own disk keeps no client waiting for the backend.
+    let for_disk = Counter::default();
+    let for_body = if is_stored { &for_disk } else { &ctx.spent.backend };
+    send(session, delivery, for_body, &ctx.spent.client).await
 }
 
 /// Where answers of that kind are kept, and for how long if they do not say.
@@ -78,7 +100,13 @@ fn rules(kept: Kept, settings: &config::Cache) -> (Which, Rules) {
     }
 }
 
-async fn send(session: &mut Session, mut delivery: Delivery) -> Result<()> {
+/// Waits for the body and for the client are added to what is given for them.
+async fn send(
+    session: &mut Session,
+    mut delivery: Delivery,
+    for_body: &Counter,
+    for_client: &Counter,
+) -> Result<()> {
     let mut response = ResponseHeader::build(delivery.status, Some(delivery.headers.len() + 1))?;
     for (name, value) in &delivery.headers {
         response.append_header(name.clone(), value.clone())?;
@@ -94,12 +122,15 @@ async fn send(session: &mut Session, mut delivery: Delivery) -> Result<()> {
     }
     loop {
         let next = async { delivery.next().await.map_err(Box::<Error>::from) };
-        let Some(part) = while_client_waits(session, next, AS_LONG_AS_IT_TAKES).await? else { break };
-        let written = match &mut *session {
-            Session::H1(http1) => http1.write_body(&part).await.map(drop),
-            other => other.write_response_body(part, false).await,
+        let next = while_client_waits(session, next, AS_LONG_AS_IT_TAKES);
+        let Some(part) = waiting(for_body, next).await? else { break };
+        let written = async {
+            match &mut *session {
+                Session::H1(http1) => http1.write_body(&part).await.map(drop),
+                other => other.write_response_body(part, false).await,
+            }
         };
-        written.map_err(|error| error.into_down())?;
+        waiting(for_client, written).await.map_err(|error| error.into_down())?;
     }
     session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
 }
@@ -125,6 +156,7 @@ struct Backend {
     generation: Arc<Generation>,
     site: usize,
     upstream: Destination,
+    worker: Arc<Worker>,
     request: RequestHeader,
 }
 
@@ -138,14 +170,18 @@ impl Origin for Backend {
         let peers = peers_of(self.generation.site(self.site), self.upstream)?;
         let (read, write) = peers.timeouts(self.upstream.usage);
         let name = format!("backend {}", peers.name());
+        let asked = peers.asked(&self.worker);
         let mut tries = 0;
         loop {
-            let stream = peers.connect().await.map_err(|error| Failure::from(error).of(&name))?;
+            let stream = peers.connect(&self.worker).await.map_err(|error| Failure::from(error).of(&name))?;
             let mut session = Upstream::new(stream);
             session.write_timeout = Some(write);
             match converse(&mut session, &request, read).await {
-                Ok(()) => return answer(session, read, name),
-                Err(error) if was_dropped(&error) && tries < TRIES => tries += 1,
+                Ok(()) => return answer(session, read, name, asked),
+                Err(error) if was_dropped(&error) && tries < TRIES => {
+                    tries += 1;
+                    peers.counted(&self.worker).retries.increment();
+                }
                 Err(error) => return Err(Failure::from(error).of(&name)),
             }
         }
@@ -163,12 +199,12 @@ async fn converse(session: &mut Upstream, request: &RequestHeader, patience: Dur
     }
 }
 
-fn answer(session: Upstream, patience: Duration, name: String) -> Result<Answer, Failure> {
+fn answer(session: Upstream, patience: Duration, name: String, asked: Asked) -> Result<Answer, Failure> {
     let Some(response) = session.resp_header() else {
         return Err(Failure::new(ErrorType::InternalError, "a response without a head"));
     };
     let (status, headers) = (response.status.as_u16(), response.headers.clone());
-    Ok(Answer { status, headers, body: Box::new(Incoming { session, patience, name }) })
+    Ok(Answer { status, headers, body: Box::new(Incoming { session, patience, name, _asked: asked }) })
 }
 
 /// A body on its way from the backend.
@@ -176,6 +212,8 @@ struct Incoming {
     session: Upstream,
     patience: Duration,
     name: String,
+    /// Its backend is at it until then.
+    _asked: Asked,
 }
 
 #[async_trait]

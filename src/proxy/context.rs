@@ -1,6 +1,7 @@
 //! What the phases of one request tell each other.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use pingora::protocols::http::ServerSession as Session;
 
@@ -8,6 +9,7 @@ use super::generation::{Generation, Live, Site};
 use super::plan::Upstream;
 use crate::admin::Administrator;
 use crate::listen::{ConnectionInfo, info_of};
+use crate::metrics::{Route, Spent};
 
 /// The state of one request.
 pub struct Context {
@@ -15,17 +17,32 @@ pub struct Context {
     pub generation: Arc<Generation>,
     /// The site it is for.
     pub site: usize,
+    /// What was asked for.
+    pub route: Route,
     /// Where it goes, once that is decided.
     pub upstream: Option<Upstream>,
     /// The administrator that was let in.
     pub administrator: Option<Administrator>,
     /// The id of the error page, if one was sent.
     pub error_id: Option<String>,
+    /// When its head was here.
+    pub began: Instant,
+    /// Where its time went since then.
+    pub spent: Spent,
 }
 
 impl Context {
     pub(super) fn new(live: &Live) -> Self {
-        Self { generation: live.load_full(), site: 0, upstream: None, administrator: None, error_id: None }
+        Self {
+            generation: live.load_full(),
+            site: 0,
+            route: Route::Malformed,
+            upstream: None,
+            administrator: None,
+            error_id: None,
+            began: Instant::now(),
+            spent: Spent::default(),
+        }
     }
 
     /// The site the request is for.

@@ -9,6 +9,7 @@ use crate::admin::Gate;
 use crate::backend::Peers;
 use crate::config::{self, Config};
 use crate::log::AccessLog;
+use crate::metrics::{self, Metrics, Role};
 use crate::route::{self, AdminPrefix, BadAdminPrefix, BadTarget, Door};
 
 /// Where Cuirass has its admin pages.
@@ -29,6 +30,8 @@ pub struct Generation {
     pub gate: Arc<Gate>,
     /// The two access logs.
     pub logs: Logs,
+    /// What is counted; the same from one generation to the next.
+    pub metrics: Arc<Metrics>,
     /// In the configuration's order, and never empty.
     sites: Vec<Site>,
     by_name: HashMap<String, usize>,
@@ -43,6 +46,8 @@ pub struct Site {
     pub publish: Option<Peers>,
     /// Cuirass, where the site has one.
     pub ci: Option<Peers>,
+    /// What is counted about it.
+    pub metrics: Arc<metrics::Site>,
 }
 
 /// The access logs of both ports.
@@ -56,7 +61,12 @@ pub struct Logs {
 
 impl Generation {
     /// Makes `config` ready. Fails only on an admin prefix that the router cannot guard.
-    pub fn new(config: Arc<Config>, gate: Arc<Gate>, logs: Logs) -> Result<Self, BadAdminPrefix> {
+    pub fn new(
+        config: Arc<Config>,
+        gate: Arc<Gate>,
+        logs: Logs,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BadAdminPrefix> {
         let mut guarded = vec![AdminPrefix::parse(&config.admin.prefix)?];
         let cuirass = AdminPrefix::parse(CUIRASS_ADMIN)?;
         if !guarded.contains(&cuirass) {
@@ -65,10 +75,18 @@ impl Generation {
         let sites: Vec<Site> = config
             .sites
             .iter()
-            .map(|site| Site {
-                settings: site.clone(),
-                publish: site.publish.as_ref().map(|backend| Peers::new(backend, &config.timeouts)),
-                ci: site.ci.as_ref().map(|backend| Peers::new(backend, &config.timeouts)),
+            .map(|site| {
+                let counted = metrics.site(site.names.first().map_or("", String::as_str));
+                let peers = |backend: &Option<config::Backend>, role| {
+                    let backend = backend.as_ref()?;
+                    Some(Peers::new(backend, &config.timeouts, counted.backend(role).clone()))
+                };
+                Site {
+                    settings: site.clone(),
+                    publish: peers(&site.publish, Role::Publish),
+                    ci: peers(&site.ci, Role::Ci),
+                    metrics: counted,
+                }
             })
             .collect();
         let by_name = sites
@@ -76,12 +94,12 @@ impl Generation {
             .enumerate()
             .flat_map(|(at, site)| site.settings.names.iter().map(move |name| (name.clone(), at)))
             .collect();
-        Ok(Self { config, guarded, gate, logs, sites, by_name })
+        Ok(Self { config, guarded, gate, logs, metrics, sites, by_name })
     }
 
     /// The same generation with another gate.
     pub fn with_gate(&self, gate: Arc<Gate>) -> Result<Self, BadAdminPrefix> {
-        Self::new(self.config.clone(), gate, self.logs.clone())
+        Self::new(self.config.clone(), gate, self.logs.clone(), self.metrics.clone())
     }
 
     /// The door that `target` leads to.

@@ -9,6 +9,7 @@ mod error_page;
 mod generation;
 mod host;
 mod local;
+mod measure;
 mod phases;
 mod plan;
 mod pulse;

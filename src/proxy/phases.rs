@@ -25,11 +25,12 @@ use super::error_page::Problem;
 use super::generation::{Live, Site};
 use super::plan::{self, Plan, Upstream, Which};
 use super::relay::{self, Exchange};
-use super::{answer, cached, local};
+use super::{answer, cached, local, measure};
 use crate::acme::Challenges;
 use crate::backend::{self, Forwarded, Head, Peers, Pool, Use};
 use crate::cache::{Cache, Key};
 use crate::log::Entry;
+use crate::metrics::{Worker, waiting};
 use crate::route;
 
 /// A head larger than this gets 431. nginx takes 32 KiB; the engine would take 1 MiB.
@@ -43,6 +44,7 @@ pub struct Gatekeeper {
     cache: Arc<Cache>,
     challenges: Arc<Challenges>,
     pool: Arc<Pool>,
+    worker: Arc<Worker>,
     options: ConnectionOptions,
     stopping: AtomicBool,
     stop: Notify,
@@ -100,11 +102,12 @@ impl HttpServerApp for Gatekeeper {
 }
 
 impl Gatekeeper {
-    /// A gate that follows `live`, keeps answers in `cache`, and answers `challenges`.
+    /// A gate that follows `live`, keeps answers in `cache`, answers `challenges`, and counts as `worker`.
     pub fn new(
         live: Arc<Live>,
         cache: Arc<Cache>,
         challenges: Arc<Challenges>,
+        worker: Arc<Worker>,
         options: ConnectionOptions,
     ) -> Self {
         Self {
@@ -112,6 +115,7 @@ impl Gatekeeper {
             cache,
             challenges,
             pool: Arc::default(),
+            worker,
             options,
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
@@ -171,9 +175,10 @@ impl Gatekeeper {
             session.set_keepalive(None);
             return self.refuse(session, ctx, &Problem::MethodNotAllowed).await;
         }
-        let (site, plan) = plan::plan(&ctx.generation, connection(session), session.req_header());
-        ctx.site = site;
-        let upstream = match plan {
+        let planned = plan::plan(&ctx.generation, connection(session), session.req_header());
+        measure::planned(&self.worker, &planned);
+        (ctx.site, ctx.route) = (planned.site, planned.door.map_or(ctx.route, Into::into));
+        let upstream = match planned.plan {
             Plan::Forward(upstream) => upstream,
             Plan::Admin(upstream, administrator) => {
                 ctx.generation.gate.admitted(&administrator, SystemTime::now());
@@ -194,7 +199,9 @@ impl Gatekeeper {
         };
         ctx.upstream = Some(upstream);
         match upstream.kept.filter(|_| session.is_body_empty()) {
-            Some(kept) => Box::pin(cached::serve(&self.cache, session, ctx, upstream, kept)).await,
+            Some(kept) => {
+                Box::pin(cached::serve(&self.cache, &self.worker, session, ctx, upstream, kept)).await
+            }
             None => self.relay(session, ctx, upstream).await,
         }
     }
@@ -240,7 +247,7 @@ impl Gatekeeper {
         } else {
             let config = &ctx.generation.config;
             let read = relay::read_body(session, config.limits.body, config.timeouts.read);
-            match Box::pin(read).await? {
+            match Box::pin(waiting(&ctx.spent.client, read)).await? {
                 Some(body) => Some(body),
                 None => return self.refuse(session, ctx, &Problem::BodyTooLarge).await,
             }
@@ -272,6 +279,8 @@ impl Gatekeeper {
             usage: if body.is_some() { Use::Fresh } else { upstream.usage },
             repeatable: upstream.repeatable && body.is_none(),
             pool: &self.pool,
+            worker: &self.worker,
+            spent: &ctx.spent,
         };
         if let Some(response) = exchange.run(session, &make, body).await? {
             let site_name = ctx.site().settings.names.first().map_or("", String::as_str);
@@ -292,6 +301,7 @@ impl Gatekeeper {
         let sent = answer::send_problem(session, &problem).await;
         let id = sent.as_ref().map_or("-", String::as_str);
         if problem.status() >= 500 {
+            measure::backend_failed(&self.worker, ctx, &problem, || reason(error));
             let site = ctx.site().settings.names.first().map_or("-", String::as_str);
             warn!("{site}: {} {} (id {id}): {}", problem.status(), problem.title(), reason(error));
         }
@@ -304,6 +314,8 @@ impl Gatekeeper {
         let connection = connection(session);
         let chunked = session.req_header().headers.contains_key(header::TRANSFER_ENCODING);
         connection.request_ends((!chunked).then(|| session.body_bytes_read()));
+        let status = final_response(session).map_or(499, |response| response.status.as_u16());
+        measure::answered(&self.worker, session, ctx, status);
         let logs = &ctx.generation.logs;
         let request = session.req_header();
         let field = |name| request.headers.get(name).map(http::HeaderValue::as_bytes);
@@ -316,7 +328,7 @@ impl Gatekeeper {
             method: request.method.as_str(),
             target: plan::target_of(request),
             version: version_name(request.version),
-            status: final_response(session).map_or(499, |response| response.status.as_u16()),
+            status,
             bytes: session.body_bytes_sent(),
             referer: field(header::REFERER),
             user_agent: field(header::USER_AGENT),

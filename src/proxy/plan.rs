@@ -67,21 +67,36 @@ pub enum Which {
     Ci,
 }
 
-/// Decides about a request; also says which site it is for.
-pub fn plan(generation: &Generation, connection: &ConnectionInfo, request: &RequestHeader) -> (usize, Plan) {
-    match try_plan(generation, connection, request) {
-        Ok(planned) => planned,
-        Err(problem) => (0, Plan::Refuse(problem)),
-    }
+/// What was decided about a request.
+#[derive(Debug)]
+pub struct Planned {
+    /// The site it is for; the first one where that cannot be told.
+    pub site: usize,
+    /// Where its target leads; none where it leads nowhere.
+    pub door: Option<Door>,
+    /// What is to be done.
+    pub plan: Plan,
 }
 
+/// Decides about a request.
+pub fn plan(generation: &Generation, connection: &ConnectionInfo, request: &RequestHeader) -> Planned {
+    let Ok(door) = generation.door(target_of(request)) else {
+        return Planned { site: 0, door: None, plan: Plan::Refuse(Problem::BadTarget) };
+    };
+    let mut site = 0;
+    let plan = try_plan(generation, connection, request, door, &mut site).unwrap_or_else(Plan::Refuse);
+    Planned { site, door: Some(door), plan }
+}
+
+/// The site is noted in `found` as soon as it is known, so that a refusal counts as its own.
 fn try_plan(
     generation: &Generation,
     connection: &ConnectionInfo,
     request: &RequestHeader,
-) -> Result<(usize, Plan), Problem> {
+    door: Door,
+    found: &mut usize,
+) -> Result<Plan, Problem> {
     let target = target_of(request);
-    let door = generation.door(target).map_err(|_| Problem::BadTarget)?;
     let host = host_of(request, target);
     let (index, redirect) = match host::look_up(generation, host) {
         HostIs::Malformed => return Err(Problem::BadHost),
@@ -101,16 +116,17 @@ fn try_plan(
         }
         HostIs::Unknown(name) => (0, Some(name)),
     };
+    *found = index;
     let site = generation.site(index);
     if misdirected(generation, connection, index) {
         return Err(Problem::Misdirected);
     }
     // Answered on both ports, for every host, and never redirected: other ACME clients depend on it.
     if matches!(door, Door::AcmeChallenge | Door::WellKnown) {
-        return Ok((index, Plan::WellKnown));
+        return Ok(Plan::WellKnown);
     }
     if let Some(name) = redirect {
-        return Ok((index, Plan::Redirect(name.to_owned())));
+        return Ok(Plan::Redirect(name.to_owned()));
     }
     if connection.tls.is_none() && door != Door::Admin && to_https(site, door) {
         let name = match site.settings.names.first() {
@@ -118,14 +134,13 @@ fn try_plan(
             Some(first) => host.and_then(|host| named(site, host)).unwrap_or(first),
             None => return Err(Problem::BadHost),
         };
-        return Ok((index, Plan::Redirect(name.to_owned())));
+        return Ok(Plan::Redirect(name.to_owned()));
     }
-    let plan = match door {
+    Ok(match door {
         Door::Admin => admin(generation, connection, request, site)?,
         Door::Robots => Plan::Robots,
         _ => Plan::Forward(upstream(site, door, request)?),
-    };
-    Ok((index, plan))
+    })
 }
 
 /// The request-target as it was sent. In HTTP/2 it is `:path`.
@@ -258,6 +273,7 @@ mod tests {
     use crate::config;
     use crate::listen::TlsInfo;
     use crate::log::{AccessLog, Anonymiser};
+    use crate::metrics::Metrics;
     use crate::proxy::Logs;
 
     const FARM: &str = r#"
@@ -287,13 +303,14 @@ mod tests {
             let off = Arc::new(AccessLog::off(Anonymiser::new(12, 84)));
             let gate = Arc::new(Gate::load(Path::new("/nonexistent"), &[]));
             let logs = Logs { http: off.clone(), https: off };
-            Self(Generation::new(Arc::new(config), gate, logs).unwrap())
+            Self(Generation::new(Arc::new(config), gate, logs, Metrics::new(1)).unwrap())
         }
 
         fn ask(&self, connection: &ConnectionInfo, method: &str, host: &str, target: &str) -> (usize, Plan) {
             let mut request = RequestHeader::build(method, target.as_bytes(), None).unwrap();
             request.insert_header("Host", host).unwrap();
-            plan(&self.0, connection, &request)
+            let planned = plan(&self.0, connection, &request);
+            (planned.site, planned.plan)
         }
 
         fn http(&self, host: &str, target: &str) -> (usize, Plan) {

@@ -8,16 +8,18 @@ use super::error_page::Problem;
 use super::generation::Live;
 use crate::listen::{ConnectionInfo, Refusals};
 use crate::log::Entry;
+use crate::metrics::{Protocol, Request, Route, Spent, Worker};
 
 /// Dresses and logs the parser's refusals.
 pub struct ParserRefusals {
     live: Arc<Live>,
+    worker: Arc<Worker>,
 }
 
 impl ParserRefusals {
-    /// Logs to the logs in force in `live`.
-    pub fn new(live: Arc<Live>) -> Self {
-        Self { live }
+    /// Logs to the logs in force in `live`, and counts as `worker`.
+    pub fn new(live: Arc<Live>, worker: Arc<Worker>) -> Self {
+        Self { live, worker }
     }
 }
 
@@ -42,6 +44,20 @@ impl Refusals for ParserRefusals {
             referer: None,
             user_agent: None,
         });
+        // Nobody knows which site it was for.
+        generation.site(0).metrics.record(
+            &self.worker,
+            &Request {
+                route: Route::Malformed,
+                protocol: Protocol::of(http::Version::HTTP_11, connection.tls.is_some()),
+                status,
+                bytes_in: 0,
+                bytes_out: page.len() as u64,
+                compression: None,
+                took: None,
+                spent: &Spent::default(),
+            },
+        );
         format!(
             "HTTP/1.1 {status} {title}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
              connection: close\r\n\r\n{page}",

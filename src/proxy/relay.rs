@@ -30,6 +30,7 @@ use super::context::connection;
 use super::phases::adapt_response;
 use super::pulse;
 use crate::backend::{Head, Peers, Pool, Use};
+use crate::metrics::{Spent, Worker, waiting};
 
 /// How often a request is sent anew that its backend dropped without a word.
 const TRIES: usize = 3;
@@ -50,6 +51,10 @@ pub struct Exchange<'a> {
     pub repeatable: bool,
     /// The idle connections of this worker.
     pub pool: &'a Arc<Pool>,
+    /// What this worker counts.
+    pub worker: &'a Arc<Worker>,
+    /// Where the request's time goes.
+    pub spent: &'a Spent,
 }
 
 /// Reads the request's body; none when it is larger than `limit` bytes. `patience` is for each part of it.
@@ -96,11 +101,13 @@ impl Exchange<'_> {
         make: &MakeRequest<'_>,
         body: Option<Bytes>,
     ) -> Result<Option<ResponseHeader>> {
-        let mut upstream = self.ask(session, make, body.as_ref()).await?;
+        let _asked = self.peers.asked(self.worker);
+        self.spent.asked.increment();
+        let mut upstream = waiting(&self.spent.backend, self.ask(session, make, body.as_ref())).await?;
         let head_only = session.req_header().method == Method::HEAD;
         let head = send_head(session, &upstream).await?;
         if !head_only {
-            send_body(session, &mut upstream, self.patience()).await?;
+            send_body(session, &mut upstream, self.patience(), self.spent).await?;
         }
         self.put_back(upstream).await;
         Ok(head)
@@ -124,7 +131,7 @@ impl Exchange<'_> {
             let is_pooled = pooled.is_some();
             let stream = match pooled {
                 Some(stream) => stream,
-                None => self.peers.connect().await.map_err(|error| error.into_up())?,
+                None => self.peers.connect(self.worker).await.map_err(|error| error.into_up())?,
             };
             let head = make(session)?;
             match self.converse(session, stream, head, body).await {
@@ -134,6 +141,7 @@ impl Exchange<'_> {
                 Err(error) if self.repeatable && was_dropped(&error) && (is_pooled || tries < TRIES) => {
                     // A pool of stale connections is gone through at no cost; what counts are fresh ones.
                     tries += usize::from(!is_pooled);
+                    self.peers.counted(self.worker).retries.increment();
                 }
                 Err(error) if *error.esource() == ErrorSource::Upstream => {
                     return Err(error.more_context(format!("backend {}", self.peers.name())));
@@ -228,13 +236,23 @@ async fn send_head(session: &mut Session, upstream: &Upstream) -> Result<Option<
     Ok(kept)
 }
 
-async fn send_body(session: &mut Session, upstream: &mut Upstream, patience: Duration) -> Result<()> {
-    while let Some(part) = while_client_waits(session, upstream.read_body_ref(), patience).await? {
-        let written = match &mut *session {
-            // Straight from the buffer it was read into.
-            Session::H1(http1) => http1.write_body(part).await.map(drop),
-            other => other.write_response_body(Bytes::copy_from_slice(part), false).await,
+async fn send_body(
+    session: &mut Session,
+    upstream: &mut Upstream,
+    patience: Duration,
+    spent: &Spent,
+) -> Result<()> {
+    loop {
+        let part = while_client_waits(session, upstream.read_body_ref(), patience);
+        let Some(part) = waiting(&spent.backend, part).await? else { break };
+        let written = async {
+            match &mut *session {
+                // Straight from the buffer it was read into.
+                Session::H1(http1) => http1.write_body(part).await.map(drop),
+                other => other.write_response_body(Bytes::copy_from_slice(part), false).await,
+            }
         };
+        let written = waiting(&spent.client, written).await;
         written.map_err(|error| error.into_down())?;
     }
     session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())

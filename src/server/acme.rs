@@ -53,6 +53,11 @@ impl Supervisor {
         Reply::Certificates(self.acme().as_ref().map(Manager::report).unwrap_or_default())
     }
 
+    /// Tries to get a certificate since the start: those that did, and those that did not.
+    pub(super) fn acme_tries(&self) -> (u64, u64) {
+        self.acme().as_ref().map(Manager::tries).unwrap_or_default()
+    }
+
     fn take_up_ordered(&self, site: &str, pair: Pair) {
         let mut state = self.lock();
         state.wardrobe.hand_on(site, pair);

@@ -60,6 +60,11 @@ pub fn inspect(config: &Config, given: &BTreeSet<String>) -> Report {
     errors.extend(throw_away_client_ca(config));
     ordering(config, &mut errors, &mut warnings);
     admin(config, &mut errors, &mut warnings);
+    if let Some(address) = config.metrics.listen.filter(|address| !address.ip().is_loopback()) {
+        warnings.push(format!(
+            "metrics.listen: {address} is not loopback: whoever can reach it reads the metrics"
+        ));
+    }
     for site in &config.sites {
         backends(site, &mut warnings);
         if site.plain_http == PlainHttp::Redirect && site.publish.is_some() {
@@ -77,13 +82,12 @@ pub fn inspect(config: &Config, given: &BTreeSet<String>) -> Report {
 /// What the file asks for that this version does not do.
 pub fn without_effect(given: &BTreeSet<String>, config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
-    for (section, what) in [
-        ("metrics", "metrics are not offered yet"),
-        ("access_log.rotate", "logs are not rotated yet; logrotate with copytruncate does it"),
-    ] {
-        if given.contains(section) {
-            notes.push(format!("[{section}] has no effect in this version: {what}"));
-        }
+    if given.contains("access_log.rotate") {
+        notes.push(
+            "[access_log.rotate] has no effect in this version: logs are not rotated yet; logrotate with \
+             copytruncate does it"
+                .into(),
+        );
     }
     if config.access_log.format == LogFormat::Json {
         notes.push("access_log.format = \"json\" has no effect in this version: the log is combined".into());
@@ -100,10 +104,12 @@ pub fn in_short(diagnostics: &Diagnostics) -> impl Iterator<Item = String> + '_ 
 }
 
 fn listening(config: &Config, errors: &mut Vec<String>) {
-    for &address in config.listen.http.iter().chain(&config.listen.https) {
+    let public = config.listen.http.iter().chain(&config.listen.https).map(|address| ("listen", address));
+    let metrics = config.metrics.listen.iter().map(|address| ("metrics.listen", address));
+    for (key, &address) in public.chain(metrics) {
         // Another port of the same address tells whether the machine has it, also while the gate is running.
         if let Err(error) = TcpListener::bind(SocketAddr::new(address.ip(), 0)) {
-            errors.push(format!("listen: {address} cannot be bound: {error}"));
+            errors.push(format!("{key}: {address} cannot be bound: {error}"));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::certificates::{OnFailure, Problem, for_tls, throw_away_client_ca};
+use super::endpoint::Change;
 use super::inspect;
 use super::run::open_logs;
 use super::supervise::{State, Supervisor, load_gate};
@@ -35,17 +36,19 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
     }
     let certificates = for_tls(&shown).ok_or("no site is configured")?;
     let logs = if config.access_log == old.config.access_log { old.logs.clone() } else { new_logs(&config)? };
+    let endpoint = Change::between(&old.config.metrics, &config.metrics)?;
     let gate = load_gate(&config, &supervisor.last_seen);
     if let Some(closed) = gate.closed_because() {
         notes.push(format!("{} is closed: {closed}", config.admin.prefix));
     }
-    let generation =
-        Generation::new(Arc::new(config), gate, logs).map_err(|error| format!("admin.prefix: {error}"))?;
+    let generation = Generation::new(Arc::new(config), gate, logs, supervisor.metrics.clone())
+        .map_err(|error| format!("admin.prefix: {error}"))?;
 
     supervisor.store.replace(certificates);
     supervisor.cache.reconfigure(&generation.config.cache);
     supervisor.live.store(Arc::new(generation));
     supervisor.reconfigure_acme();
+    endpoint.carry_out(&mut state.endpoint, &supervisor.metrics);
     state.shown = shown;
     state.watches = Watches::new(looks);
     state.told.clear();

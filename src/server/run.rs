@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::certificates::{OnFailure, Wardrobe, for_tls, throw_away_client_ca};
+use super::endpoint::{Endpoint, Place};
 use super::inspect;
 use super::supervise::{State, Supervisor, load_gate};
 use super::watch::{Looks, Watches};
@@ -26,6 +27,7 @@ use crate::config::{self, Config, LogTarget};
 use crate::control::{self, Listening};
 use crate::listen::{self, Bound, Caps};
 use crate::log::{AccessLog, Anonymiser};
+use crate::metrics::{Metrics, Phase, Surroundings};
 use crate::proxy::{Generation, Live, Logs};
 use crate::tls::{self, CertificateStore};
 
@@ -37,6 +39,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const FLUSH: Duration = Duration::from_millis(200);
 /// How often it is written down who was last seen when.
 const REMEMBER: Duration = Duration::from_secs(60);
+
+/// How often it is noted how much there is to do.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What a caller wants to hear of.
 #[derive(Default)]
@@ -91,12 +96,15 @@ struct Prepared {
     supervisor: Arc<Supervisor>,
     shared: Arc<Shared>,
     workers: Vec<Sockets>,
+    endpoint: Option<Place>,
 }
 
 impl Prepared {
     fn new(config: Config) -> Result<Self, RunError> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let (listening, workers) = bind_all(&config, cores)?;
+        let (mut listening, workers) = bind_all(&config, cores)?;
+        let endpoint = config.metrics.listen.map(take_for_metrics).transpose()?;
+        listening.metrics = endpoint.as_ref().map(Place::address);
         prepare_folders(&config);
         let looks = Looks::at(&config);
         let mut wardrobe = Wardrobe::default();
@@ -121,7 +129,9 @@ impl Prepared {
         }
         let config = Arc::new(config);
         let last_seen = Arc::new(LastSeen::load(&config.paths.state));
-        let generation = Generation::new(config.clone(), load_gate(&config, &last_seen), logs)
+        let metrics = Metrics::new(cores);
+        let gate = load_gate(&config, &last_seen);
+        let generation = Generation::new(config.clone(), gate, logs, metrics.clone())
             .map_err(|error| RunError::Refused(format!("admin.prefix: {error}")))?;
         let live: Arc<Live> = Arc::new(ArcSwap::from_pointee(generation));
         let caps = Arc::new(Caps::default());
@@ -131,6 +141,7 @@ impl Prepared {
             store,
             caps: caps.clone(),
             cache: cache.clone(),
+            metrics: metrics.clone(),
             listening,
             started: Instant::now(),
             last_seen,
@@ -140,20 +151,26 @@ impl Prepared {
                 watches: Watches::new(looks),
                 told: Vec::new(),
                 last_reload: None,
+                endpoint: None,
             }),
             acme: Mutex::new(None),
         });
         let challenges = Arc::new(Challenges::new(&config.paths.state));
-        let shared = Arc::new(Shared { live, tls, caps, cache, challenges });
-        Ok(Self { config, supervisor, shared, workers })
+        // Not the other way round: what is in force holds the metrics, and the supervisor what is in force.
+        let surroundings: Weak<dyn Surroundings> = Arc::<Supervisor>::downgrade(&supervisor);
+        metrics.surround(surroundings);
+        let shared = Arc::new(Shared { live, tls, caps, cache, challenges, metrics });
+        Ok(Self { config, supervisor, shared, workers, endpoint })
     }
 
     async fn serve(self, hooks: Hooks) -> Result<(), RunError> {
-        let Self { config, supervisor, shared, workers } = self;
+        let Self { config, supervisor, shared, workers, endpoint } = self;
         // Before anything is served, so that no signal finds its default, which is to kill.
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        // First and last: it says whether the rest is there.
+        supervisor.lock().endpoint = endpoint.map(|place| Endpoint::start(place, &supervisor.metrics));
         let challenges = shared.challenges.clone();
         let (shutdown, shutting_down) = watch::channel(false);
         let (end, ended) = watch::channel(false);
@@ -181,6 +198,7 @@ impl Prepared {
         if let Some(ready) = hooks.ready {
             ready(&supervisor.listening);
         }
+        supervisor.metrics.enter(Phase::Serving);
         info!("ready");
         // Only now is there somebody to answer challenges.
         supervisor.start_acme(challenges);
@@ -190,6 +208,7 @@ impl Prepared {
         let mut looking: Option<JoinHandle<()>> = None;
         let mut flush = tokio::time::interval(FLUSH);
         let mut remember = tokio::time::interval(REMEMBER);
+        let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
                 _ = hangup.recv() => { in_background(&supervisor, |supervisor| drop(supervisor.reload())); }
@@ -197,11 +216,13 @@ impl Prepared {
                     looking = Some(in_background(&supervisor, Supervisor::take_up_changed_files));
                 },
                 _ = flush.tick() => flush_logs(&supervisor.live),
+                _ = tick.tick() => supervisor.metrics.tick(),
                 _ = remember.tick() => { in_background(&supervisor, remember_last_seen); }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
         }
+        supervisor.metrics.enter(Phase::Stopping);
         info!("stopping: no new connections, {} to finish", supervisor.caps.open());
         // Another gate may start while this one finishes: what is found by name is its from now on.
         let _ = std::fs::remove_file(&config.paths.control);
@@ -243,20 +264,25 @@ async fn drain(caps: &Caps) {
 fn bind_all(config: &Config, workers: usize) -> Result<(Listening, Vec<Sockets>), RunError> {
     let mut sockets: Vec<Sockets> = (0..workers).map(|_| Sockets::default()).collect();
     let mut listening = Listening::default();
-    let bind = |address: SocketAddr| -> Result<Bound, RunError> {
-        listen::bind(address, workers).map_err(|source| RunError::Listen { address, source })
-    };
     for &address in &config.listen.http {
-        let bound = bind(address)?;
+        let bound = bind(address, workers)?;
         listening.http.push(bound.address);
         sockets.iter_mut().zip(bound.sockets).for_each(|(worker, socket)| worker.http.push(socket));
     }
     for &address in &config.listen.https {
-        let bound = bind(address)?;
+        let bound = bind(address, workers)?;
         listening.https.push(bound.address);
         sockets.iter_mut().zip(bound.sockets).for_each(|(worker, socket)| worker.https.push(socket));
     }
     Ok((listening, sockets))
+}
+
+fn take_for_metrics(address: SocketAddr) -> Result<Place, RunError> {
+    Place::take(address).map_err(|source| RunError::Listen { address, source })
+}
+
+fn bind(address: SocketAddr, sockets: usize) -> Result<Bound, RunError> {
+    listen::bind(address, sockets).map_err(|source| RunError::Listen { address, source })
 }
 
 /// Makes the state folder, for the owner only. A folder that cannot be made is no reason not to serve.

@@ -7,17 +7,22 @@ use tracing::{error, info, warn};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificates::{OnFailure, Shown, Wardrobe, for_tls};
+use super::endpoint::Endpoint;
 use super::reload;
 use super::watch::{Look, Watches};
-use crate::acme::Manager;
+use crate::acme::{self, Manager};
 use crate::admin::Gate;
 use crate::admin::ca::LastSeen;
 use crate::cache::Cache;
-use crate::config::Config;
-use crate::control::{CertificateStatus, Handler, LastReload, Listening, Reply, Request, SiteStatus, Status};
+use crate::config::{self, Config};
+use crate::control::{
+    BackendFailure, BackendStatus, CertificateStatus, Handler, LastReload, Listening, Reply, Request,
+    SiteStatus, Status,
+};
 use crate::listen::Caps;
 use crate::log::dropped_lines;
-use crate::proxy::Live;
+use crate::metrics::{self, Metrics, Observed, Role, Surroundings};
+use crate::proxy::{Live, Site};
 use crate::tls::CertificateStore;
 
 /// Swaps configurations, certificates and gates, one swap at a time.
@@ -26,6 +31,7 @@ pub(super) struct Supervisor {
     pub(super) store: Arc<CertificateStore>,
     pub(super) caps: Arc<Caps>,
     pub(super) cache: Arc<Cache>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) listening: Listening,
     pub(super) started: Instant,
     pub(super) last_seen: Arc<LastSeen>,
@@ -42,6 +48,8 @@ pub(super) struct State {
     /// What was last said about certificates that cannot be taken up.
     pub(super) told: Vec<String>,
     pub(super) last_reload: Option<LastReload>,
+    /// Who answers Prometheus; none before the start, and where nobody should.
+    pub(super) endpoint: Option<Endpoint>,
 }
 
 impl Supervisor {
@@ -62,7 +70,8 @@ impl Supervisor {
                 (Vec::new(), Some(why))
             }
         };
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.metrics.reloaded(error.is_none());
+        let at = seconds(SystemTime::now());
         state.last_reload = Some(LastReload { at, error: error.clone(), notes: notes.clone() });
         error.map_or(Reply::Done(notes), Reply::Failed)
     }
@@ -119,23 +128,26 @@ impl Supervisor {
     fn status(&self) -> Status {
         let state = self.lock();
         let generation = self.live.load();
-        let sites = generation.sites().iter().zip(&state.shown).map(|(site, shown)| SiteStatus {
-            names: site.settings.names.clone(),
-            publish: site.settings.publish.as_ref().map(|backend| format!("http://{backend}")),
-            ci: site.settings.ci.as_ref().map(|backend| format!("http://{backend}")),
-            certificate: CertificateStatus { source: shown.source.into(), not_after: not_after(shown) },
-        });
+        let sites = generation.sites().iter().zip(&state.shown).map(|(site, shown)| site_status(site, shown));
+        let pace = self.metrics.pace();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             uptime: self.started.elapsed().as_secs(),
-            listen: self.listening.clone(),
+            listen: Listening {
+                metrics: state.endpoint.as_ref().map(|endpoint| endpoint.address),
+                ..self.listening.clone()
+            },
             sites: sites.collect(),
             admin_closed: generation.gate.closed_because().map(|closed| closed.to_string()),
             connections: self.caps.open(),
             connections_refused: self.caps.refused(),
             log_lines_dropped: dropped_lines(),
             last_reload: state.last_reload.clone(),
+            totals: self.metrics.totals(),
+            requests_per_second: pace.requests,
+            bytes_per_second: pace.bytes_out,
+            cache: self.cache.stats(),
         }
     }
 
@@ -162,6 +174,36 @@ impl Handler for Supervisor {
     }
 }
 
+impl Surroundings for Supervisor {
+    fn observe(&self) -> Observed {
+        let generation = self.live.load_full();
+        let certificates = self
+            .lock()
+            .shown
+            .iter()
+            .map(|shown| metrics::Shown {
+                site: shown.names.first().cloned().unwrap_or_default(),
+                source: shown.source,
+                not_after: not_after(shown),
+            })
+            .collect();
+        let (renewals, renewals_failed) = self.acme_tries();
+        Observed {
+            cache: self.cache.stats(),
+            connections_refused: self.caps.refused(),
+            log_lines_dropped: dropped_lines(),
+            certificates,
+            renewals,
+            renewals_failed,
+            admin_open: generation.gate.closed_because().is_none(),
+        }
+    }
+
+    fn open_connections(&self) -> u64 {
+        self.caps.open() as u64
+    }
+}
+
 /// Loads the gate, and logs what an operator should know of it.
 pub(super) fn load_gate(config: &Config, last_seen: &Arc<LastSeen>) -> Arc<Gate> {
     let gate = Gate::load(&config.admin.client_ca, &config.admin.crl)
@@ -174,6 +216,41 @@ pub(super) fn load_gate(config: &Config, last_seen: &Arc<LastSeen>) -> Arc<Gate>
         warn!("{warning}");
     }
     Arc::new(gate)
+}
+
+fn site_status(site: &Site, shown: &Shown) -> SiteStatus {
+    let url = |backend: &Option<config::Backend>| backend.as_ref().map(|backend| format!("http://{backend}"));
+    let (publish, ci) = (url(&site.settings.publish), url(&site.settings.ci));
+    let backends = [(Role::Publish, &publish), (Role::Ci, &ci)].into_iter().filter_map(|(role, url)| {
+        let counted = site.metrics.backend(role);
+        Some(BackendStatus {
+            role: role.token().into(),
+            url: url.clone()?,
+            up: counted.health.is_up(),
+            requests: counted.in_flight(),
+            last_error: counted
+                .health
+                .last_outage()
+                .map(|outage| BackendFailure { at: seconds(outage.at), why: outage.why }),
+        })
+    });
+    let facts = shown.pair.cert.first().and_then(acme::Facts::read);
+    SiteStatus {
+        names: site.settings.names.clone(),
+        backends: backends.collect(),
+        publish,
+        ci,
+        certificate: CertificateStatus {
+            source: shown.source.into(),
+            not_after: not_after(shown),
+            names: facts.as_ref().map(|facts| facts.names.clone()).unwrap_or_default(),
+            issuer: facts.map(|facts| facts.issuer),
+        },
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn not_after(shown: &Shown) -> i64 {

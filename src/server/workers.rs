@@ -15,6 +15,7 @@ use tracing::error;
 use crate::acme::Challenges;
 use crate::cache::Cache;
 use crate::listen::{Acceptor, Caps, Limits, Protocol, Refusals};
+use crate::metrics::{Metrics, Worker};
 use crate::proxy::{ConnectionOptions, Gatekeeper, Live, ParserRefusals};
 
 /// A connection that has carried this many requests is closed in good order, and its memory given back.
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub caps: Arc<Caps>,
     pub cache: Arc<Cache>,
     pub challenges: Arc<Challenges>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// The sockets of one worker.
@@ -53,17 +55,19 @@ pub(super) fn start(
             Ok(runtime) => runtime,
             Err(error) => return error!("worker {number} cannot start: {error}"),
         };
-        runtime.block_on(work(shared, sockets, shutdown, end));
+        let worker = shared.metrics.worker(number);
+        runtime.block_on(work(shared, worker, sockets, shutdown, end));
     })
 }
 
 async fn work(
     shared: Arc<Shared>,
+    worker: Arc<Worker>,
     sockets: Sockets,
     mut shutdown: ShutdownWatch,
     mut end: watch::Receiver<bool>,
 ) {
-    let app = Arc::new(gatekeeper(&shared));
+    let app = Arc::new(gatekeeper(&shared, worker.clone()));
     let limits: Arc<dyn Fn() -> Limits + Send + Sync> = {
         let live = shared.live.clone();
         Arc::new(move || {
@@ -77,7 +81,7 @@ async fn work(
             }
         })
     };
-    let refusals: Arc<dyn Refusals> = Arc::new(ParserRefusals::new(shared.live.clone()));
+    let refusals: Arc<dyn Refusals> = Arc::new(ParserRefusals::new(shared.live.clone(), worker.clone()));
     let plain = sockets.http.into_iter().map(|socket| (socket, Protocol::Http));
     let tls = sockets.https.into_iter().map(|socket| (socket, Protocol::Https(shared.tls.clone())));
     for (socket, protocol) in plain.chain(tls) {
@@ -87,6 +91,7 @@ async fn work(
             caps: shared.caps.clone(),
             limits: limits.clone(),
             refusals: refusals.clone(),
+            worker: worker.clone(),
         };
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
@@ -102,12 +107,13 @@ async fn work(
     let _ = end.wait_for(|end| *end).await;
 }
 
-fn gatekeeper(shared: &Shared) -> Gatekeeper {
+fn gatekeeper(shared: &Shared, worker: Arc<Worker>) -> Gatekeeper {
     let mut server = HttpServerOptions::default();
     server.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
     server.h2_idle_timeout = Some(shared.live.load().config.timeouts.idle);
     let options = ConnectionOptions { server, http2: http2_options() };
-    Gatekeeper::new(shared.live.clone(), shared.cache.clone(), shared.challenges.clone(), options)
+    let (live, cache, challenges) = (shared.live.clone(), shared.cache.clone(), shared.challenges.clone());
+    Gatekeeper::new(live, cache, challenges, worker, options)
 }
 
 fn http2_options() -> H2Options {

@@ -77,6 +77,11 @@ impl Gate {
         self.listening("listening https ")
     }
 
+    /// Where the last one that was opened is.
+    pub fn metrics_addr(&self) -> SocketAddr {
+        self.listening("listening metrics ")
+    }
+
     fn listening(&self, what: &str) -> SocketAddr {
         let line = self.wait_for_stderr(what);
         let (_, rest) = line.split_once(what).expect("it contains that");

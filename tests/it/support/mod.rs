@@ -12,6 +12,7 @@ pub mod h2;
 pub mod http1;
 pub mod pki;
 pub mod recorder;
+pub mod scrape;
 pub mod spellings;
 pub mod tls;
 
@@ -88,6 +89,7 @@ pub fn need(program: &str) -> bool {
     if !found && std::env::var_os("FARMGATE_TEST_SKIP_MISSING").is_none() {
         let package = match program {
             "guile" => "guile-3.0",
+            "promtool" => "prometheus",
             "certutil" | "pk12util" => "libnss3-tools",
             other => other,
         };
