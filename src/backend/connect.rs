@@ -42,7 +42,7 @@ impl Connector {
         let tcp = self.connect_patiently(counted).await?;
         counted.connections.increment();
         tcp.set_nodelay(true).map_err(|error| self.explain(error))?;
-        Ok(BackendStream(tcp))
+        Ok(BackendStream::new(tcp))
     }
 
     async fn connect_patiently(&self, counted: &BackendShard) -> Result<TcpStream> {

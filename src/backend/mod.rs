@@ -5,12 +5,15 @@
 //! a 400).
 
 mod connect;
+mod incoming;
 mod peer;
 mod pool;
 mod request;
 mod stream;
 mod typed_headers;
 
+pub use incoming::Incoming;
 pub use peer::{Asked, Peers, Use};
 pub use pool::Pool;
 pub use request::{Forwarded, Head, to_ci, to_publish, written_to_publish};
+pub use stream::BackendStream;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::Result;
-use pingora::protocols::Stream;
 
 use super::connect::Connector;
+use super::stream::BackendStream;
 use crate::config::{Backend, Timeouts};
 use crate::metrics::{self, BackendShard, Worker};
 
@@ -69,7 +69,7 @@ impl Peers {
     }
 
     /// A new connection, for a request on `worker`'s thread.
-    pub async fn connect(&self, worker: &Worker) -> Result<Stream> {
+    pub async fn connect(&self, worker: &Worker) -> Result<Box<BackendStream>> {
         match self.connector.open(self.counted(worker)).await {
             Ok(stream) => {
                 self.counted.health.reached();

@@ -10,8 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use pingora::protocols::Stream;
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::stream::BackendStream;
 
 /// Connections kept for each backend.
 const MOST: usize = 512;
@@ -27,13 +28,13 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    stream: Stream,
+    stream: Box<BackendStream>,
     since: Instant,
 }
 
 impl Pool {
     /// An idle connection to the backend `key`, if there is one that is still good.
-    pub fn take(&self, key: u64) -> Option<Stream> {
+    pub fn take(&self, key: u64) -> Option<Box<BackendStream>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let connections = idle.get_mut(&key)?;
         while let Some(mut last) = connections.pop() {
@@ -45,7 +46,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose last answer was read to its end.
-    pub fn put(&self, key: u64, stream: Stream) {
+    pub fn put(&self, key: u64, stream: Box<BackendStream>) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let connections = idle.entry(key).or_default();
         if connections.first().is_some_and(|oldest| oldest.since.elapsed() >= IDLE) {
@@ -59,10 +60,10 @@ impl Pool {
 
 /// Whether a connection is open and has nothing to say. Bytes that nobody asked for would be taken for the
 /// answer to the next request.
-fn is_quiet(stream: &mut Stream) -> bool {
+fn is_quiet(stream: &mut BackendStream) -> bool {
     let mut byte = [0];
     // No task waits for this: what the runtime already knows of the socket is enough, and costs no call.
     let mut context = Context::from_waker(Waker::noop());
-    let read = Pin::new(stream.as_mut()).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+    let read = Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
     matches!(read, Poll::Pending)
 }

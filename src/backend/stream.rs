@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::SslDigest;
 use pingora::protocols::{
@@ -19,9 +20,24 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A TCP connection and nothing more.
+/// A TCP connection, and what was read of it and put back.
 #[derive(Debug)]
-pub(super) struct BackendStream(pub(super) TcpStream);
+pub struct BackendStream {
+    tcp: TcpStream,
+    unread: Bytes,
+}
+
+impl BackendStream {
+    pub(super) fn new(tcp: TcpStream) -> Self {
+        Self { tcp, unread: Bytes::new() }
+    }
+
+    /// Puts back what was read, to be read again. Nothing may be put back already.
+    pub(super) fn unread(&mut self, bytes: Bytes) {
+        debug_assert!(self.unread.is_empty());
+        self.unread = bytes;
+    }
+}
 
 impl AsyncRead for BackendStream {
     fn poll_read(
@@ -29,21 +45,26 @@ impl AsyncRead for BackendStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        if self.unread.is_empty() {
+            return Pin::new(&mut self.tcp).poll_read(cx, buf);
+        }
+        let n = self.unread.len().min(buf.remaining());
+        buf.put_slice(&self.unread.split_to(n));
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for BackendStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.tcp).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }
 
@@ -51,13 +72,13 @@ impl AsyncWrite for BackendStream {
 impl Shutdown for BackendStream {
     async fn shutdown(&mut self) {
         // A backend that is already gone is no news.
-        let _ = AsyncWriteExt::shutdown(&mut self.0).await;
+        let _ = AsyncWriteExt::shutdown(&mut self.tcp).await;
     }
 }
 
 impl UniqueID for BackendStream {
     fn id(&self) -> UniqueIDType {
-        self.0.as_raw_fd()
+        self.tcp.as_raw_fd()
     }
 }
 

@@ -19,7 +19,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession as Session;
 use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -29,7 +28,7 @@ use tokio::time::timeout;
 use super::context::connection;
 use super::phases::adapt_response;
 use super::pulse;
-use crate::backend::{Head, Peers, Pool, Use};
+use crate::backend::{BackendStream, Head, Incoming, Peers, Pool, Use};
 use crate::metrics::{Spent, Worker, waiting};
 
 /// How often a request is sent anew that its backend dropped without a word.
@@ -103,13 +102,17 @@ impl Exchange<'_> {
     ) -> Result<Option<ResponseHeader>> {
         let _asked = self.peers.asked(self.worker);
         self.spent.asked.increment();
-        let mut upstream = waiting(&self.spent.backend, self.ask(session, make, body.as_ref())).await?;
+        let mut incoming = waiting(&self.spent.backend, self.ask(session, make, body.as_ref())).await?;
         let head_only = session.req_header().method == Method::HEAD;
-        let head = send_head(session, &upstream).await?;
+        let head = send_head(session, &mut incoming).await?;
         if !head_only {
-            send_body(session, &mut upstream, self.patience(), self.spent).await?;
+            send_body(session, &mut incoming, self.patience(), self.spent).await?;
         }
-        self.put_back(upstream).await;
+        if self.usage == Use::Pooled
+            && let Some(stream) = incoming.into_reusable().await
+        {
+            self.pool.put(self.peers.key(), stream);
+        }
         Ok(head)
     }
 
@@ -124,7 +127,7 @@ impl Exchange<'_> {
         session: &mut Session,
         make: &MakeRequest<'_>,
         body: Option<&Bytes>,
-    ) -> Result<Upstream> {
+    ) -> Result<Incoming> {
         let mut tries = 0;
         loop {
             let pooled = if self.usage == Use::Pooled { self.pool.take(self.peers.key()) } else { None };
@@ -135,7 +138,7 @@ impl Exchange<'_> {
             };
             let head = make(session)?;
             match self.converse(session, stream, head, body).await {
-                Ok(upstream) => return Ok(upstream),
+                Ok(incoming) => return Ok(incoming),
                 // A pooled connection may have been closed while the request was on its way, and a backend that
                 // is restarted drops what it was doing. Both are saved by asking again.
                 Err(error) if self.repeatable && was_dropped(&error) && (is_pooled || tries < TRIES) => {
@@ -155,46 +158,20 @@ impl Exchange<'_> {
     async fn converse(
         &self,
         session: &mut Session,
-        stream: Stream,
+        mut stream: Box<BackendStream>,
         head: Head,
         body: Option<&Bytes>,
-    ) -> Result<Upstream> {
-        let mut upstream = self.send(stream, head, body).await.map_err(|error| error.into_up())?;
-        loop {
-            while_client_waits(session, upstream.read_response(), self.patience()).await?;
-            // 100 and its kin are one hop's business (RFC 9110 section 15.2).
-            if !upstream.get_status().is_some_and(|status| status.is_informational()) {
-                return Ok(upstream);
-            }
-        }
-    }
-
-    async fn send(&self, mut stream: Stream, head: Head, body: Option<&Bytes>) -> Result<Upstream> {
+    ) -> Result<Incoming> {
         let patience = self.peers.timeouts(self.usage).1;
-        let mut request = match head {
+        match head {
             Head::Written(head) => {
-                write_out(&mut stream, &head, patience).await?;
-                return Ok(Upstream::new(stream));
+                write_out(&mut stream, &head, patience).await.map_err(|error| error.into_up())?;
+                while_client_waits(session, Incoming::read(stream), self.patience()).await
             }
-            Head::Fields(request) => request,
-        };
-        set_length(&mut request, body)?;
-        let mut upstream = Upstream::new(stream);
-        upstream.write_timeout = Some(patience);
-        upstream.write_request_header(request).await?;
-        if let Some(body) = body {
-            upstream.write_body(body).await?;
-            upstream.finish_body().await?;
-        }
-        Ok(upstream)
-    }
-
-    /// Keeps the connection, if the answer was read to its end and the backend wants to go on.
-    async fn put_back(&self, mut upstream: Upstream) {
-        if self.usage == Use::Pooled && upstream.is_body_done() {
-            upstream.respect_keepalive();
-            if let Some(stream) = upstream.reuse().await {
-                self.pool.put(self.peers.key(), stream);
+            Head::Fields(request) => {
+                let upstream = write_fields(stream, request, body, patience);
+                let upstream = upstream.await.map_err(|error| error.into_up())?;
+                while_client_waits(session, Incoming::of(upstream), self.patience()).await
             }
         }
     }
@@ -209,7 +186,7 @@ fn set_length(request: &mut RequestHeader, body: Option<&Bytes>) -> Result<()> {
 }
 
 /// Writes a head that needs no fields set up.
-async fn write_out(stream: &mut Stream, head: &[u8], patience: Duration) -> Result<()> {
+async fn write_out(stream: &mut BackendStream, head: &[u8], patience: Duration) -> Result<()> {
     let write = async {
         stream.write_all(head).await?;
         stream.flush().await
@@ -222,8 +199,26 @@ async fn write_out(stream: &mut Stream, head: &[u8], patience: Duration) -> Resu
     }
 }
 
-async fn send_head(session: &mut Session, upstream: &Upstream) -> Result<Option<ResponseHeader>> {
-    let Some(mut response) = upstream.resp_header().cloned() else {
+/// Has the engine write a head, and what belongs to it.
+async fn write_fields(
+    stream: Box<BackendStream>,
+    mut request: Box<RequestHeader>,
+    body: Option<&Bytes>,
+    patience: Duration,
+) -> Result<Box<Upstream>> {
+    set_length(&mut request, body)?;
+    let mut upstream = Box::new(Upstream::new(stream));
+    upstream.write_timeout = Some(patience);
+    upstream.write_request_header(request).await?;
+    if let Some(body) = body {
+        upstream.write_body(body).await?;
+        upstream.finish_body().await?;
+    }
+    Ok(upstream)
+}
+
+async fn send_head(session: &mut Session, incoming: &mut Incoming) -> Result<Option<ResponseHeader>> {
+    let Some(mut response) = incoming.take_head() else {
         return Err(Error::new(ErrorType::InternalError));
     };
     let sized = response.headers.contains_key(header::CONTENT_LENGTH);
@@ -238,12 +233,12 @@ async fn send_head(session: &mut Session, upstream: &Upstream) -> Result<Option<
 
 async fn send_body(
     session: &mut Session,
-    upstream: &mut Upstream,
+    incoming: &mut Incoming,
     patience: Duration,
     spent: &Spent,
 ) -> Result<()> {
     loop {
-        let part = while_client_waits(session, upstream.read_body_ref(), patience);
+        let part = while_client_waits(session, incoming.part(), patience);
         let Some(part) = waiting(&spent.backend, part).await? else { break };
         let written = async {
             match &mut *session {
