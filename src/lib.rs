@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
+mod files;
 pub mod listen;
 pub mod log;
 pub mod metrics;

@@ -13,10 +13,10 @@ use tracing::{info, warn};
 
 use super::clock::Time;
 use super::failure::{Failure, is, patiently};
-use super::files::{self, Content};
 use super::http::Http;
 use super::settings::Directory;
 use crate::config::{Eab, HmacKey};
+use crate::files::{self, Content};
 
 /// An account of that age worked once.
 const OLD: Duration = Duration::from_secs(24 * 3600);

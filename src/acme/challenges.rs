@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::files;
+use crate::files;
 
 /// A token and a thumbprint: some 90 characters with the CAs there are.
 const LONGEST: u64 = 4096;

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::clock::Time;
-use super::files::{self, Content};
 use super::schedule::{ORDERS_PER_DAY, capped_until};
+use crate::files::{self, Content};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::files;
+use crate::files;
 
 /// Held while ordering. The system lets go of it when the process ends, however it does: there is nothing stale to
 /// clean up.

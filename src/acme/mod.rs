@@ -22,7 +22,6 @@ mod challenges;
 mod clock;
 mod engine;
 mod failure;
-mod files;
 mod http;
 mod key;
 mod ledger;

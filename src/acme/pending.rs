@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::clock::Time;
-use super::files::{self, Content};
 use crate::config::KeyType;
+use crate::files::{self, Content};
 
 /// No CA keeps an order open for longer (RFC 8555 section 7.1.3, `expires`).
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);

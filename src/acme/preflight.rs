@@ -14,9 +14,9 @@ use tracing::info;
 
 use super::challenges::Challenges;
 use super::failure::{Failure, clean};
-use super::files;
 use super::http::get_plain;
 use super::settings::Timings;
+use crate::files;
 
 /// A certificate, its key, the account and the order take less.
 const ROOM: usize = 64 * 1024;

@@ -11,8 +11,8 @@ use tracing::warn;
 
 use super::clock::Time;
 use super::failure::{Blame, Failure};
-use super::files::{self, Content};
 use super::schedule::{LONGEST_RETRY_AFTER, Window};
+use crate::files::{self, Content};
 
 /// What is remembered of a site.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::certificate::Facts;
 use super::clock::Time;
-use super::files::{self, Content};
+use crate::files::{self, Content};
 use crate::tls::{Pair, PairError, load_pair};
 
 const CHAIN: &str = "fullchain.pem";

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 const OWNER_ONLY: u32 = 0o600;
 
 /// Puts `content` at `path`: readers see all of the old file or all of the new one.
-pub(super) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     make_folder(folder)?;
     let fresh = folder.join(fresh_name());
@@ -27,19 +27,19 @@ pub(super) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Writes a file that is not there yet, down to the disk.
-pub(super) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
     file.write_all(content)?;
     file.sync_all()
 }
 
 /// Makes sure that names in `folder` are on disk.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 /// Makes `folder`, and those above it, for their owner only.
-pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -48,7 +48,7 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// A name that nobody else uses: not another process, and not an earlier one with our number.
-pub(super) fn fresh_name() -> PathBuf {
+pub(crate) fn fresh_name() -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let moment = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -58,7 +58,7 @@ pub(super) fn fresh_name() -> PathBuf {
 }
 
 /// Removes a file; one that is not there counts as removed.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -66,7 +66,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// What a JSON file holds.
-pub(super) enum Content<T> {
+pub(crate) enum Content<T> {
     /// There is no such file.
     Missing,
     /// What it says.
@@ -76,7 +76,7 @@ pub(super) enum Content<T> {
 }
 
 /// Reads a JSON file.
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Content<T> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Content<T> {
     match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Content::Missing,
         Err(error) => Content::Damaged(error.to_string()),
@@ -88,7 +88,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Content<T> {
 }
 
 /// Writes a JSON file that people may want to read.
-pub(super) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let mut json = serde_json::to_vec_pretty(value)?;
     json.push(b'\n');
     write_atomically(path, &json)
