@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::files;
+use crate::files::{self, SECRET};
 
 /// A token and a thumbprint: some 90 characters with the CAs there are.
 const LONGEST: u64 = 4096;
@@ -64,7 +64,8 @@ impl Challenges {
         if !is_token(token) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the CA's token is not base64url"));
         }
-        files::write_atomically(&self.folder.join(token), answer.as_bytes())?;
+        files::make_folder(&self.folder)?;
+        files::replace(&self.folder.join(token), answer.as_bytes(), SECRET)?;
         self.memory
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -105,7 +106,7 @@ impl Drop for Presented {
     }
 }
 
-/// Tokens are base64url (RFC 8555 section 8.3): none is a path, and none begins with a dot as our fresh files do.
+/// Tokens are base64url (RFC 8555 section 8.3): none is a path, and none has a dot in it as our unfinished files do.
 fn is_token(token: &str) -> bool {
     (1..=200).contains(&token.len())
         && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
@@ -143,8 +144,8 @@ mod tests {
         let challenges = Arc::new(Challenges::new(state.path()));
         fs::create_dir_all(state.path().join("acme/challenges")).unwrap();
         fs::write(state.path().join("acme/secret"), "no").unwrap();
-        fs::write(state.path().join("acme/challenges/.new-1"), "half").unwrap();
-        for token in ["../secret", "..", ".", "", ".new-1", "a/b", "a\0b", &"x".repeat(300)] {
+        fs::write(state.path().join("acme/challenges/token.new"), "half").unwrap();
+        for token in ["../secret", "..", ".", "", "token.new", "a/b", "a\0b", &"x".repeat(300)] {
             assert_eq!(challenges.answer(token), None, "{token:?}");
             assert!(challenges.present(token, "x").is_err(), "{token:?}");
         }

@@ -16,7 +16,7 @@ use super::challenges::Challenges;
 use super::failure::{Failure, clean};
 use super::http::get_plain;
 use super::settings::Timings;
-use crate::files;
+use crate::files::{self, SECRET};
 
 /// A certificate, its key, the account and the order take less.
 const ROOM: usize = 64 * 1024;
@@ -26,8 +26,10 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Whether what the CA will send can be kept: the folder is ours to write, and the disk has room.
 pub(super) fn check_folder(state: &Path) -> Result<(), Failure> {
     for folder in [state.join("acme"), state.join("certificates")] {
-        let probe = folder.join(files::fresh_name());
-        let written = files::make_folder(&folder).and_then(|()| files::write_new(&probe, &[0; ROOM]));
+        let probe = files::temporary_name(&folder.join("probe"));
+        let written = files::make_folder(&folder)
+            .and_then(|()| files::remove(&probe))
+            .and_then(|()| files::create(&probe, &[0; ROOM], SECRET, &folder));
         let removed = files::remove(&probe);
         written.and(removed).map_err(|error| {
             Failure::us(format!("{} cannot be written: {error}; nothing was ordered", folder.display()))

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::certificate::Facts;
 use super::clock::Time;
-use crate::files::{self, Content};
+use crate::files::{self, Content, SECRET};
 use crate::tls::{Pair, PairError, load_pair};
 
 const CHAIN: &str = "fullchain.pem";
@@ -128,19 +128,21 @@ impl Store {
     pub fn install(&self, site: &str, chain: &str, key: &str, origin: &Origin) -> io::Result<Loaded> {
         let folder = self.folder.join(site);
         files::make_folder(&folder)?;
-        let fresh = folder.join(files::fresh_name());
+        let fresh = files::temporary_name(&folder.join("version"));
+        remove_folder(&fresh)?;
         files::make_folder(&fresh)?;
         crash_point()?;
-        files::write_new(&fresh.join(CHAIN), chain.as_bytes())?;
+        let create = |name, content: &[u8]| files::create(&fresh.join(name), content, SECRET, &folder);
+        create(CHAIN, chain.as_bytes())?;
         crash_point()?;
-        files::write_new(&fresh.join(KEY), key.as_bytes())?;
-        files::write_new(&fresh.join(ORIGIN), &serde_json::to_vec_pretty(origin)?)?;
-        files::sync_folder(&fresh)?;
+        create(KEY, key.as_bytes())?;
+        create(ORIGIN, &serde_json::to_vec_pretty(origin)?)?;
+        files::sync(&fresh)?;
         crash_point()?;
         let version = versions(&folder).last().map_or(1, |last| last + 1);
         let name = format!("{version:06}");
         fs::rename(&fresh, folder.join(&name))?;
-        files::sync_folder(&folder)?;
+        files::sync(&folder)?;
         crash_point()?;
         let (pair, facts, origin) = load_version(&folder, version).map_err(|error| {
             let _ = fs::remove_dir_all(folder.join(&name));
@@ -161,11 +163,12 @@ impl Store {
 
 /// Makes the link `name` point to `target`, in one step.
 fn turn_link(folder: &Path, name: &str, target: &Path) -> io::Result<()> {
-    let fresh = folder.join(files::fresh_name());
+    let fresh = files::temporary_name(&folder.join(name));
+    files::remove(&fresh)?;
     symlink(target, &fresh)?;
     crash_point()?;
     fs::rename(&fresh, folder.join(name))?;
-    files::sync_folder(folder)
+    files::sync(folder)
 }
 
 type Version = (Pair, Facts, Option<Origin>);
@@ -199,19 +202,20 @@ fn number(name: &str) -> Option<u64> {
     (name.len() >= 6 && name.bytes().all(|byte| byte.is_ascii_digit())).then(|| name.parse().ok()).flatten()
 }
 
-/// Removes versions that are too old to go back to, and what was left unfinished. That some of it stays is no harm.
+/// Removes a folder; one that is not there counts as removed.
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes versions that are too old to go back to. That some of them stay is no harm.
 fn tidy(folder: &Path, current: u64) {
     let versions = versions(folder);
     let old = versions.iter().rev().filter(|version| **version != current).skip(KEPT - 1);
     for version in old {
         let _ = fs::remove_dir_all(folder.join(format!("{version:06}")));
-    }
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        // One process orders at a time: what is unfinished is nobody's.
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(".new-")) {
-            let path = entry.path();
-            let _ = if path.is_symlink() { fs::remove_file(path) } else { fs::remove_dir_all(path) };
-        }
     }
 }
 

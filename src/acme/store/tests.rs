@@ -63,7 +63,7 @@ fn a_power_failure_at_any_step_leaves_the_old_pair_or_the_new_one() {
         store.install("site", &chain, &key, &origin()).unwrap();
         assert_eq!(name_of(&store), "next", "step {step}");
         let entries = fs::read_dir(state.path().join("certificates/site")).unwrap();
-        let unfinished = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(".new-");
+        let unfinished = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().ends_with(".new");
         assert_eq!(entries.flatten().filter(unfinished).count(), 0, "step {step}");
         if result.is_ok() {
             assert!(step >= 5, "only {step} steps");

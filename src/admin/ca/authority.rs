@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::dates::{self, Validity};
 use super::error::CaError;
-use super::files::{self, PUBLIC, Pending, SECRET};
+use super::files::{self, Pending};
 use super::keys::{KeyType, PrivateKey};
 use super::leaf::{Leaf, Signer};
 use super::names::{self, Name};
@@ -20,6 +20,7 @@ use super::request;
 use super::store::{CERTIFICATE, Folder, KEY, Writer};
 use super::{crl, der};
 use crate::admin::certificate::Certificate;
+use crate::files::{PUBLIC, SECRET};
 
 /// The CA in the state folder of a gate.
 pub struct Authority {

@@ -14,7 +14,7 @@ use x509_parser::parse_x509_certificate;
 use super::authority::Done;
 use super::dates::{self, Validity};
 use super::error::CaError;
-use super::files::{self, PUBLIC, SECRET};
+use super::files::read;
 use super::keys::{KeyType, PrivateKey};
 use super::leaf::{Signer, random_serial};
 use super::register::Register;
@@ -23,6 +23,7 @@ use super::{crl, der, names};
 use crate::admin::certificate::Certificate;
 use crate::admin::client_ca;
 use crate::admin::closed::Closed;
+use crate::files::{self, PUBLIC, SECRET};
 use crate::tls::dev_keys;
 
 /// What CA to make.
@@ -89,7 +90,7 @@ pub fn import(state: &Path, certificate: &Path, key: &Path) -> Result<Done<PathB
     if anchor.not_before > now {
         return Err(refused(format!("it is not valid before {}", dates::day(anchor.not_before))));
     }
-    let der = CertificateDer::from_pem_slice(&files::read(certificate)?)
+    let der = CertificateDer::from_pem_slice(&read(certificate)?)
         .map_err(|_| refused("expected a certificate in PEM".into()))?;
     let private = PrivateKey::read(key)?;
     let (_, parsed) =
@@ -138,7 +139,8 @@ fn install(state: &Path, folder: &Folder, der: &[u8], key: &PrivateKey) -> Resul
             .prefix(".admin-")
             .permissions(Permissions::from_mode(0o700))
             .tempdir_in(state)?;
-        let create = |name, contents: &[u8], mode| files::create(new.path(), name, contents, mode, state);
+        let create =
+            |name, contents: &[u8], mode| files::create(&new.path().join(name), contents, mode, state);
         create(LOCK, b"", SECRET)?;
         create(REGISTER, &encoded, SECRET)?;
         create(KEY, key.pem().as_bytes(), SECRET)?;

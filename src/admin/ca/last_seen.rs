@@ -12,9 +12,9 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::dates;
-use super::files::{self, SECRET};
 use super::store::{Folder, LAST_SEEN, REGISTER};
 use crate::admin::Administrator;
+use crate::files::{self, SECRET};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -87,7 +87,7 @@ impl LastSeen {
         }
         let written = serde_json::to_vec(&mine)
             .map_err(io::Error::from)
-            .and_then(|json| files::replace(self.folder.path(), LAST_SEEN, &json, SECRET));
+            .and_then(|json| files::replace(&self.folder.file(LAST_SEEN), &json, SECRET));
         if written.is_err() {
             self.lock().changed = true;
         }

@@ -8,12 +8,13 @@ use x509_parser::parse_x509_certificate;
 
 use super::authority::Done;
 use super::error::CaError;
-use super::files::{self, PUBLIC, Pending, SECRET};
+use super::files::{self, Pending};
 use super::keys::{KeyType, PrivateKey};
 use super::names::Name;
 use super::p12::{self, Format};
 use super::password::Password;
 use super::request as csr;
+use crate::files::{PUBLIC, SECRET};
 
 /// Makes a key and a request for `name`: `folder/NAME.key` and `folder/NAME.csr`, which are given back in this
 /// order.

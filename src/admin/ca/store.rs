@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::CaError;
-use super::files::{self, SECRET};
 use super::register::Register;
+use crate::files::{self, SECRET};
 
 pub(super) const CERTIFICATE: &str = "ca.crt";
 pub(super) const KEY: &str = "ca.key";
@@ -97,7 +97,6 @@ impl<'a> Writer<'a> {
         self.register.revision += 1;
         let path = self.folder.file(REGISTER);
         let contents = self.register.encode().map_err(CaError::crypto("write the register"))?;
-        files::replace(self.folder.path(), REGISTER, &contents, SECRET)
-            .map_err(CaError::file(&path, "written"))
+        files::replace(&path, &contents, SECRET).map_err(CaError::file(&path, "written"))
     }
 }
