@@ -14,6 +14,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod control;
+mod date;
 pub mod demo;
 mod files;
 pub mod listen;
