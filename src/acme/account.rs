@@ -133,12 +133,8 @@ impl Accounts {
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || ".-".contains(c) { c } else { '_' })
             .collect();
-        let hash: String = digest(&SHA256, url.as_bytes())
-            .as_ref()
-            .iter()
-            .take(4)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = digest(&SHA256, url.as_bytes());
+        let hash: String = hex::encode(digest).chars().take(8).collect();
         self.folder.join(format!("{host}-{hash}.json"))
     }
 }

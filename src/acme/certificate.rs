@@ -41,7 +41,7 @@ impl Facts {
         Some(Self {
             names,
             issuer: clean(&issuer.join(", ")),
-            serial: hex(parsed.raw_serial()),
+            serial: hex::encode_upper(parsed.raw_serial()),
             not_before: Time::from_unix(parsed.validity().not_before.timestamp()),
             not_after: Time::from_unix(parsed.validity().not_after.timestamp()),
             ari_id: CertificateIdentifier::try_from(leaf).ok().map(|id| id.to_string()),
@@ -65,10 +65,6 @@ fn dns_name(name: &GeneralName<'_>) -> Option<String> {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
         _ => None,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// Every gate picks its own moment, and the same one whenever it is asked.

@@ -92,7 +92,7 @@ impl Certificate {
 
     /// The serial number in upper-case hexadecimal.
     pub(super) fn serial_hex(&self) -> String {
-        self.serial.iter().map(|byte| format!("{byte:02X}")).collect()
+        hex::encode_upper(&self.serial)
     }
 
     /// The subject for people to read.

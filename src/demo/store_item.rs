@@ -61,7 +61,7 @@ impl StoreItem {
             base,
             nar: nar.into(),
             gzip: gzip.into(),
-            nar_sha256: hex(&sha256),
+            nar_sha256: hex::encode(&sha256),
             narinfo: narinfo.into(),
         })
     }
@@ -77,7 +77,7 @@ fn tree() -> Node {
 
 /// The name that the store itself gives to a tree added to it with this NAR hash and no references.
 fn store_name(name: &str, nar_sha256: &[u8]) -> String {
-    let fingerprint = format!("source:sha256:{}:{STORE}:{name}", hex(nar_sha256));
+    let fingerprint = format!("source:sha256:{}:{STORE}:{name}", hex::encode(nar_sha256));
     let mut folded = [0; 20];
     for (index, byte) in sha256(fingerprint.as_bytes()).into_iter().enumerate() {
         folded[index % 20] ^= byte;
@@ -93,10 +93,6 @@ fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
 
 fn sha256(bytes: &[u8]) -> Vec<u8> {
     digest(&SHA256, bytes).as_ref().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Base 32 as Nix and Guix write it: digits without e, o, t and u; the last five bits come first.
@@ -152,7 +148,7 @@ mod tests {
         let sexp = String::from_utf8(base64(fields[2])).unwrap();
 
         assert_eq!(fields[0], "1");
-        assert!(sexp.contains(&hex(&sha256(text.as_bytes())).to_uppercase()), "{sexp}");
+        assert!(sexp.contains(&hex::encode_upper(sha256(text.as_bytes()))), "{sexp}");
         assert_eq!(words(&sexp[sexp.find("(public-key").unwrap()..]), words(&format!("{SIGNING_KEY})")));
     }
 

@@ -5,11 +5,11 @@ use rcgen::{CertificateRevocationListParams, RevokedCertParams, SerialNumber};
 use super::dates;
 use super::der::{self, ISSUER_OF_LIST};
 use super::error::CaError;
-use super::files::{self, PUBLIC};
 use super::keys::PrivateKey;
 use super::leaf::Signer;
-use super::register::{Register, bytes_of_hex};
+use super::register::Register;
 use super::store::{Folder, LIST};
+use crate::files::{self, PUBLIC};
 
 /// How long a list is good. Each command that issues or revokes writes another; who checks lists on a farm
 /// where that does not happen for a year has `revoke` write one.
@@ -24,7 +24,7 @@ pub(super) fn write(
 ) -> Result<(), CaError> {
     let list = make(signer, ca, register)?;
     let path = folder.file(LIST);
-    files::replace(folder.path(), LIST, list.as_bytes(), PUBLIC).map_err(CaError::file(&path, "written"))
+    files::replace(&path, list.as_bytes(), PUBLIC).map_err(CaError::file(&path, "written"))
 }
 
 pub(super) fn make(signer: &Signer, ca: &PrivateKey, register: &Register) -> Result<String, CaError> {
@@ -39,7 +39,7 @@ pub(super) fn make(signer: &Signer, ca: &PrivateKey, register: &Register) -> Res
     let revoked = register.entries.iter().filter_map(|entry| {
         let revoked = entry.revoked?;
         // The register takes no entry whose serial number is not hexadecimal.
-        let serial = bytes_of_hex(&entry.serial)?;
+        let serial = hex::decode(&entry.serial).ok()?;
         Some(dates::asn1(revoked.at).map(|at| RevokedCertParams {
             serial_number: SerialNumber::from(serial),
             revocation_time: at.to_datetime(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use super::register::{Register, bytes_of_hex};
+use super::register::Register;
 use super::store::{Folder, REGISTER};
 use crate::admin::certificate::Certificate;
 use crate::admin::closed::Closed;
@@ -119,7 +119,7 @@ fn read(path: &Path) -> io::Result<Reading> {
     });
     let revoked = register.map(|register| {
         let revoked = register.entries.iter().filter(|entry| entry.revoked.is_some());
-        let serials = revoked.filter_map(|entry| bytes_of_hex(&entry.serial)).collect();
+        let serials = revoked.filter_map(|entry| hex::decode(&entry.serial).ok()).collect();
         Arc::new(Revoked { issuer: register.issuer, serials })
     });
     Ok(Reading { stamp, revoked })

@@ -14,8 +14,6 @@
 //! register that may have lost a revocation. What does not show is an older register put in place of a newer
 //! one, as by restoring a backup.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +91,7 @@ impl Register {
                 header.farmgate_register
             ));
         }
-        let issuer = bytes_of_hex(&header.issuer).ok_or("line 1: the issuer is not hexadecimal")?;
+        let issuer = hex::decode(&header.issuer).map_err(|_| "line 1: the issuer is not hexadecimal")?;
         let mut entries = Vec::new();
         for (index, text) in lines.enumerate() {
             let entry: Entry = line(index + 2, text)?;
@@ -107,7 +105,8 @@ impl Register {
 
     /// As it is written.
     pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let header = Header { farmgate_register: FORMAT, revision: self.revision, issuer: hex(&self.issuer) };
+        let header =
+            Header { farmgate_register: FORMAT, revision: self.revision, issuer: hex::encode(&self.issuer) };
         let mut text = serde_json::to_string(&header)?;
         text.push('\n');
         for entry in &self.entries {
@@ -160,21 +159,5 @@ pub(super) fn serial_text(written: &str) -> Option<String> {
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes).as_ref())
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-pub(super) fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+    hex::encode(digest::digest(&digest::SHA256, bytes))
 }
