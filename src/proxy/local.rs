@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 /// Crawlers may look at the front page. A farm has a page for every build it ever made.
 pub const ROBOTS: &str = "User-agent: *\nAllow: /$\nDisallow: /\n";
@@ -23,24 +24,41 @@ pub async fn read_well_known(webroot: &Path, segments: Vec<Vec<u8>>) -> Option<B
 }
 
 fn read_below(webroot: &Path, segments: &[Vec<u8>]) -> io::Result<Bytes> {
+    // What begins with a dot is an editor's, a version control system's, or another server's.
+    if segments.iter().any(|segment| segment.starts_with(b".")) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     let root = webroot.canonicalize()?;
     let mut path: PathBuf = root.join(".well-known");
     path.extend(segments.iter().map(|segment| std::ffi::OsStr::from_bytes(segment)));
     // Links are followed first, and what they lead to is then judged and opened by its real name.
     let path = path.canonicalize()?;
-    if !path.starts_with(&root) {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
-    // Looked at before it is opened: opening a pipe would wait for its other end.
-    if !path.symlink_metadata()?.is_file() {
+    let below = path.strip_prefix(&root).map_err(|_| io::Error::from(io::ErrorKind::PermissionDenied))?;
+    let file = open_below(&root, below)?;
+    if !file.metadata()?.is_file() {
         return Err(io::ErrorKind::NotFound.into());
     }
     let mut content = Vec::new();
-    File::open(path)?.take(MOST + 1).read_to_end(&mut content)?;
+    file.take(MOST + 1).read_to_end(&mut content)?;
     if content.len() as u64 > MOST {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok(content.into())
+}
+
+/// Opens `root/below` without following a link on the way: whoever may write to the webroot could have put one there
+/// after it was judged, to a key that only we can read.
+fn open_below(root: &Path, below: &Path) -> io::Result<File> {
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut opened = openat(CWD, root, folder, Mode::empty())?;
+    let mut names = below.iter().peekable();
+    while let Some(name) = names.next() {
+        // Opening a pipe would wait for its other end.
+        let last = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = if names.peek().is_some() { folder } else { last };
+        opened = openat(&opened, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    }
+    Ok(opened.into())
 }
 
 #[cfg(test)]
@@ -70,5 +88,40 @@ mod tests {
         assert!(read_below(&root, &segments("link")).is_err());
         assert!(read_below(&root, &segments("up/outside")).is_err());
         assert!(read_below(&root, &segments("../../outside")).is_err());
+        assert!(read_below(&root, &segments("")).is_err());
+        assert!(read_below(&root, &[b"acme-challenge".to_vec(), b"token\0".to_vec()]).is_err());
+        let absolute = folder.path().join("outside").into_os_string().into_encoded_bytes();
+        assert!(read_below(&root, &[absolute]).is_err());
+    }
+
+    #[test]
+    fn hidden_files_and_what_is_no_file_are_not_served() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join(".well-known");
+        std::fs::create_dir_all(folder.join(".git")).unwrap();
+        std::fs::write(folder.join(".git/config"), "no").unwrap();
+        std::fs::write(folder.join(".htpasswd"), "no").unwrap();
+        std::fs::write(folder.join("large"), vec![b'x'; 1024 * 1024 + 1]).unwrap();
+        let pipe = folder.join("pipe");
+        rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        for path in [".git/config", ".htpasswd", "large", "pipe"] {
+            assert!(read_below(root.path(), &segments(path)).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_link_within_the_folder_leads_on_and_one_that_comes_after_the_judgement_does_not() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join(".well-known");
+        std::fs::create_dir_all(folder.join("real")).unwrap();
+        std::fs::write(folder.join("real/token"), "answer").unwrap();
+        symlink(folder.join("real"), folder.join("link")).unwrap();
+        symlink("real/token", folder.join("file")).unwrap();
+        assert_eq!(read_below(root.path(), &segments("link/token")).unwrap(), "answer");
+        assert_eq!(read_below(root.path(), &segments("file")).unwrap(), "answer");
+        let open = |below: &str| open_below(root.path(), Path::new(below));
+        assert!(open(".well-known/real/token").is_ok());
+        assert!(open(".well-known/link/token").is_err());
+        assert!(open(".well-known/file").is_err());
     }
 }
