@@ -105,13 +105,15 @@ pub(crate) enum Content<T> {
     Good(T),
     /// It says nothing that can be understood, and why.
     Damaged(String),
+    /// It may say what it should, and cannot be read now: usually it is somebody else's.
+    Unreadable(String),
 }
 
 /// Reads a JSON file.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Content<T> {
     match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Content::Missing,
-        Err(error) => Content::Damaged(error.to_string()),
+        Err(error) => Content::Unreadable(error.to_string()),
         Ok(bytes) => match serde_json::from_slice(&bytes) {
             Ok(value) => Content::Good(value),
             Err(error) => Content::Damaged(error.to_string()),

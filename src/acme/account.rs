@@ -5,17 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use instant_acme::{Account, AccountCredentials, Error, ExternalAccountKey, NewAccount};
+use instant_acme::{Account, AccountCredentials, Error};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::clock::Time;
-use super::failure::{Failure, is, patiently};
+use super::failure::{Failure, describe, is, patiently};
 use super::http::Http;
+use super::new_account::{self, Made, mail_urls};
 use super::settings::Directory;
-use crate::config::{Eab, HmacKey};
 use crate::files::{self, Content};
 
 /// An account of that age worked once.
@@ -36,6 +34,9 @@ struct Record {
     contact: Vec<String>,
     /// The terms were agreed to when it was made: whoever configures a CA's certificates wants that.
     terms_of_service_agreed: bool,
+    /// Which ones: their URL, where the CA names one.
+    #[serde(default)]
+    terms_of_service: Option<String>,
     /// The account that it was bound to.
     eab_kid: Option<String>,
     /// When it was made.
@@ -60,6 +61,10 @@ impl Accounts {
         match files::read_json::<Record>(&path) {
             Content::Good(record) => self.reopen(record, contact, http, &path).await,
             Content::Missing => create(ca, contact, http, &path).await,
+            // Whoever can read it tomorrow has an account.
+            Content::Unreadable(why) => {
+                Err(Failure::us(format!("{}: {why}; no other account is made", path.display())))
+            }
             Content::Damaged(why) => {
                 warn!("{}: {why}; the account in it is lost, and a new one made", path.display());
                 put_aside(&path);
@@ -88,30 +93,15 @@ impl Accounts {
 
     async fn reopen(
         &self,
-        mut record: Record,
+        record: Record,
         contact: &[String],
         http: &Http,
         path: &Path,
     ) -> Result<Account, Failure> {
         let changed = record.contact != contact;
-        if !changed {
-            return connect(record.credentials, http).await;
-        }
-        // The credentials are not cloned lightly; they are read once more.
-        let Content::Good(again) = files::read_json::<Record>(path) else {
-            return Err(Failure::us(format!("{}: is being changed by somebody else", path.display())));
-        };
-        let account = connect(again.credentials, http).await?;
-        let urls = mail_urls(contact);
-        let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-        match patiently!(account.update_contacts(&urls)) {
-            Ok(()) => {
-                record.contact = contact.to_vec();
-                files::write_json(path, &record).map_err(|error| Failure::file(path, &error))?;
-                info!("acme: the CA was told the new contact");
-            }
-            // Nobody needs a certificate less for it.
-            Err(error) => warn!("acme: the CA did not take the new contact: {error}"),
+        let account = connect(record.credentials, http).await?;
+        if changed {
+            tell_contact(&account, contact, path).await?;
         }
         Ok(account)
     }
@@ -147,35 +137,41 @@ async fn connect(credentials: AccountCredentials, http: &Http) -> Result<Account
 }
 
 async fn create(ca: &Directory, contact: &[String], http: &Http, path: &Path) -> Result<Account, Failure> {
-    let eab = ca.eab.as_ref().map(external_account).transpose()?;
-    let urls = mail_urls(contact);
-    let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-    let request = NewAccount { contact: &urls, terms_of_service_agreed: true, only_return_existing: false };
-    let made = patiently!(Account::builder_with_http(Box::new(http.clone())).create(
-        &request,
-        ca.url.clone(),
-        eab.as_ref()
-    ));
-    let (account, credentials) = made.map_err(|error| {
-        let mut failure = http.failed("a new account", &error);
-        if is(&error, "externalAccountRequired") {
-            failure
-                .message
-                .push_str("; get a key from the CA, and set acme.eab = { kid = …, hmac_key_file = … }");
-        }
-        failure
-    })?;
+    let key_file = path.with_extension("key");
+    let Made { account, credentials, contact: told } =
+        new_account::make(ca, contact, http, &key_file).await?;
     let record = Record {
         directory: ca.url.clone(),
-        contact: contact.to_vec(),
+        contact: told,
         terms_of_service_agreed: true,
+        terms_of_service: http.terms_of_service(),
         eab_kid: ca.eab.as_ref().map(|eab| eab.kid.clone()),
         created: Time::now(),
         credentials,
     };
     files::write_json(path, &record).map_err(|error| Failure::file(path, &error))?;
+    files::remove(&key_file).map_err(|error| Failure::file(&key_file, &error))?;
     info!("acme: new account {} at {}", account.id(), ca.url);
+    if record.contact != contact {
+        tell_contact(&account, contact, path).await?;
+    }
     Ok(account)
+}
+
+/// Tells the CA whom to write to (RFC 8555 section 7.3.2).
+async fn tell_contact(account: &Account, contact: &[String], path: &Path) -> Result<(), Failure> {
+    let urls = mail_urls(contact);
+    let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+    if let Err(error) = patiently!(account.update_contacts(&urls)) {
+        // Nobody needs a certificate less for it.
+        warn!("acme: the CA did not take the contact: {}", describe(&error));
+        return Ok(());
+    }
+    if let Content::Good(record) = files::read_json::<Record>(path) {
+        let record = Record { contact: contact.to_vec(), ..record };
+        files::write_json(path, &record).map_err(|error| Failure::file(path, &error))?;
+    }
+    Ok(())
 }
 
 /// A file that is not used any more stays for whoever wants to know.
@@ -184,20 +180,4 @@ fn put_aside(path: &Path) {
     if let Err(error) = fs::rename(path, &aside) {
         warn!("{}: {error}", path.display());
     }
-}
-
-fn mail_urls(contact: &[String]) -> Vec<String> {
-    contact.iter().map(|address| format!("mailto:{address}")).collect()
-}
-
-fn external_account(eab: &Eab) -> Result<ExternalAccountKey, Failure> {
-    let text = match &eab.hmac_key {
-        HmacKey::Inline(text) => text.clone(),
-        HmacKey::File(path) => fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?,
-    };
-    // What it is is not repeated in messages.
-    let key = BASE64_URL_SAFE_NO_PAD
-        .decode(text.trim().trim_end_matches('='))
-        .map_err(|_| Failure::us("acme.eab: expected the CA's key in base64url"))?;
-    Ok(ExternalAccountKey::new(eab.kid.clone(), &key))
 }

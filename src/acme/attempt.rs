@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use tracing::warn;
 
 use super::certificate::Facts;
-use super::clock::Time;
+use super::clock::{Time, time_in_words};
 use super::engine::{Engine, Standing};
 use super::failure::{Failure, clean};
 use super::http::Http;
@@ -19,7 +19,6 @@ use super::progress::{Progress, Watcher};
 use super::renewal_info;
 use super::schedule::{self, Due, Known};
 use super::settings::{Directory, Site};
-use super::state::in_words;
 use super::store::{Loaded, Origin};
 use crate::tls::{Pair, pair_from_pem};
 
@@ -30,16 +29,28 @@ const PORT_80_HEEDED: u32 = 3;
 
 impl Engine {
     /// Tries to get `site` a new certificate, and remembers how it went. The lock is held by the caller.
-    pub(super) async fn attempt(&self, site: &Site, asked: bool, watcher: Watcher) -> Result<Loaded, Failed> {
+    ///
+    /// `hindrance` is what is in its way already.
+    pub(super) async fn attempt(
+        &self,
+        site: &Site,
+        asked: bool,
+        hindrance: Option<Failure>,
+        watcher: Watcher,
+    ) -> Result<Loaded, Failed> {
         let progress = Progress::new(site.key(), watcher);
         let patience = self.settings.timings.attempt;
         let begin = Time::now();
         let state = self.states.read(site.key(), &site.names, begin);
         let directory = self.next_ca(&state, begin).map(|ca| ca.url.clone()).unwrap_or_default();
-        let result = tokio::time::timeout(patience, self.try_once(site, asked, &progress)).await;
-        let result = result.unwrap_or_else(|_| {
-            Err(Failure::ca(format!("nothing came of it in {}", in_words(patience))).into())
-        });
+        let result = match hindrance {
+            Some(hindrance) => Err(hindrance.into()),
+            None => {
+                tokio::time::timeout(patience, self.try_once(site, asked, &progress)).await.unwrap_or_else(
+                    |_| Err(Failure::ca(format!("nothing came of it in {}", time_in_words(patience))).into()),
+                )
+            }
+        };
         let now = Time::now();
         let mut state = self.states.read(site.key(), &site.names, now);
         match &result {
@@ -67,9 +78,9 @@ impl Engine {
     fn fate(&self, site: &Site, now: Time) -> String {
         match self.store.load(site.key()).map(|loaded| loaded.facts.not_after) {
             Ok(end) if end > now => {
-                format!("the certificate in use is good for {}", in_words(end.since(now)))
+                format!("the certificate in use is good for {}", time_in_words(end.since(now)))
             }
-            Ok(end) => format!("the certificate in use has EXPIRED {} ago", in_words(now.since(end))),
+            Ok(end) => format!("the certificate in use has EXPIRED {} ago", time_in_words(now.since(end))),
             Err(_) => "a stand-in is served".into(),
         }
     }
@@ -115,7 +126,7 @@ impl Engine {
     fn pending_file(&self, site: &Site, has_certificate: bool) -> PendingFile {
         let file = PendingFile(self.settings.path("pending").join(format!("{}.json", site.key())));
         if has_certificate
-            && let Some(pending) = file.read()
+            && let Ok(Some(pending)) = file.read()
             && let Ok(key) = std::fs::read_to_string(self.store.paths(site.key()).1)
             && key == pending.key
         {
@@ -155,6 +166,9 @@ impl Engine {
             .into());
         }
         self.store.install(site.key(), &issued.chain, &issued.key, &origin).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::InvalidData {
+                return Failure::ca(format!("the CA's certificate cannot be used: {error}")).into();
+            }
             let why = format!("the new certificate could not be stored: {error}");
             Failed { failure: Failure::us(why), unsaved: pair_from_pem(&issued.chain, &issued.key) }
         })
@@ -186,8 +200,7 @@ fn is_worse(new: &Facts, origin: &Origin, in_use: &Loaded, site: &Site, now: Tim
 
 /// What a new certificate from `ca` replaces: only the CA that made the old one knows it.
 fn replaced(loaded: &Loaded, ca: &Directory) -> Option<CertificateIdentifier<'static>> {
-    let origin = loaded.origin.as_ref().filter(|origin| origin.directory == ca.url)?;
-    debug_assert_eq!(origin.directory, ca.url);
+    loaded.origin.as_ref().filter(|origin| origin.directory == ca.url)?;
     renewal_info::identifier(loaded.facts.ari_id.as_deref()?)
 }
 
@@ -205,7 +218,7 @@ fn check_clock(http: &Http, known: &Known, now: Time) -> Result<(), Failure> {
     // Waits are measured by our clock and say nothing here.
     let plain = Known { certificate: known.certificate, window: known.window, ..Known::default() };
     let Due { at, .. } = schedule::next(&plain, theirs);
-    let words = in_words(skew);
+    let words = time_in_words(skew);
     if at <= theirs {
         warn!("acme: this machine's clock ({now}) is {words} away from the CA's ({theirs}): set it");
         return Ok(());

@@ -51,7 +51,15 @@ impl Facts {
 
     /// Whether it is for all of `names`.
     pub fn covers(&self, names: &[String]) -> bool {
-        names.iter().all(|name| self.names.contains(name))
+        names.iter().all(|name| self.is_for(name))
+    }
+
+    /// Whether it is for `name`: by that name, or by a wildcard in the place of its first label (RFC 6125 section 6.4.3),
+    /// which certificates of others may have.
+    pub fn is_for(&self, name: &str) -> bool {
+        let above = name.split_once('.').map(|(_, above)| above);
+        let is_it = |own: &String| own == name || above.is_some() && own.strip_prefix("*.") == above;
+        self.names.iter().any(is_it)
     }
 
     /// Whether it counts at `now`.

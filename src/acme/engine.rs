@@ -80,9 +80,10 @@ impl Engine {
     /// The CA to ask next.
     pub(super) fn next_ca(&self, state: &State, now: Time) -> Option<&Directory> {
         let all = &self.settings.directories;
-        let until = all.first().and_then(|first| state.patience_with(&first.url));
-        let patience = until.map_or(Duration::ZERO, |until| until.since(now));
-        all.get(schedule::directory(state.ca_failures, all.len(), patience))
+        let patience =
+            |ca: &Directory| state.patience_with(&ca.url).map_or(Duration::ZERO, |until| until.since(now));
+        let patience: Vec<Duration> = all.iter().map(patience).collect();
+        all.get(schedule::directory(state.ca_failures, &patience))
     }
 
     /// Asks when the CA wants the certificate of `site` renewed, if it is time to ask.

@@ -58,7 +58,8 @@ impl fmt::Display for Failure {
     }
 }
 
-fn describe(error: &Error) -> String {
+/// An error in words that may be shown.
+pub(super) fn describe(error: &Error) -> String {
     match error {
         Error::Api(problem) => in_words(problem),
         other => clean(&other.to_string()),
@@ -70,12 +71,12 @@ pub(super) fn in_words(problem: &Problem) -> String {
     let detail = problem.detail.as_deref().unwrap_or("no reason given");
     let mut words = clean(detail);
     if let Some(kind) = problem.r#type.as_deref() {
-        words.push_str(&format!(" ({})", clean(kind.trim_start_matches("urn:ietf:params:acme:error:"))));
+        words.push_str(&format!(" ({})", kind.trim_start_matches("urn:ietf:params:acme:error:")));
     }
     for part in &problem.subproblems {
-        words.push_str(&format!("; {}", clean(&part.to_string())));
+        words.push_str(&format!("; {part}"));
     }
-    words
+    clean(&words)
 }
 
 /// What others wrote goes to a terminal: one line of it, of bearable length, and nothing that steers one.
@@ -95,12 +96,19 @@ pub(super) fn is(error: &Error, kind: &str) -> bool {
     problem.r#type.as_deref().and_then(|full| full.strip_prefix("urn:ietf:params:acme:error:")) == Some(kind)
 }
 
-/// The status of the answer, as far as the problem document tells.
+/// The status of an answer that was a problem.
 pub(super) fn status(error: &Error) -> Option<u16> {
     match error {
         Error::Api(problem) => problem.status,
         _ => None,
     }
+}
+
+/// The CA has decided, and would again. Not so when it is busy, or has trouble of its own.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    let Error::Api(problem) = error else { return false };
+    let passing = ["rateLimited", "serverInternal", "badNonce"].iter().any(|kind| is(error, kind));
+    !passing && problem.status.is_none_or(|status| (400..500).contains(&status) && status != 429)
 }
 
 /// Tries again what the CA refused for its nonce alone (RFC 8555 section 6.5). instant-acme does so too, three times

@@ -8,10 +8,10 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, DATE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
+use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -25,9 +25,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::answer::{self, Heard};
 use super::clock::Time;
-use super::failure::{Failure, clean, is};
-use super::schedule::{LONGEST_RETRY_AFTER, WINDOW_RETRY};
+use super::failure::{Failure, is};
 use super::settings::Timings;
 
 /// A chain, an order, a directory: the largest of them has a few kilobytes.
@@ -41,17 +41,7 @@ pub(super) struct Http {
     tls: Arc<ClientConfig>,
     timings: Timings,
     heard: Arc<Mutex<Heard>>,
-}
-
-/// What answers say beside what they are about.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Heard {
-    /// How long the last answer asked us to wait.
-    pub retry_after: Option<Duration>,
-    /// The CA's clock when it last answered.
-    pub date: Option<SystemTime>,
-    /// The status of the last answer.
-    pub status: u16,
+    terms: Arc<Mutex<Option<String>>>,
 }
 
 impl Http {
@@ -68,12 +58,22 @@ impl Http {
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { tls: Arc::new(tls), timings: timings.clone(), heard: Arc::default() })
+        Ok(Self {
+            tls: Arc::new(tls),
+            timings: timings.clone(),
+            heard: Arc::default(),
+            terms: Arc::default(),
+        })
     }
 
     /// What the last answer said beside.
     pub(super) fn heard(&self) -> Heard {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The terms of service that the CA's directory names.
+    pub(super) fn terms_of_service(&self) -> Option<String> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the CA answered, or that it did not, while we were `doing` something.
@@ -86,7 +86,7 @@ impl Http {
     }
 
     async fn exchange(self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Error> {
-        let from_directory = request.method() == Method::GET;
+        let method = request.method().clone();
         let host = request.uri().host().unwrap_or_default().to_owned();
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Heard::default();
         let answer = timeout(self.timings.request, self.send(request))
@@ -94,10 +94,15 @@ impl Http {
             .unwrap_or_else(|_| Err(other(format!("no answer in {:?}", self.timings.request))))
             .map_err(|error| other(format!("{host}: {error}")))?;
         let (mut parts, body) = answer.into_parts();
-        let heard = read_headers(&mut parts.headers, parts.status, from_directory);
+        let heard = answer::read_headers(&mut parts.headers, parts.status, &method);
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
-        check_body(parts.status, &parts.headers, &body, from_directory)
-            .map_err(|why| other(format!("{host}: {why}")))?;
+        let body = answer::read_body(&method, &mut parts, body).map_err(|error| match error {
+            Error::Api(_) => error,
+            why => other(format!("{host}: {why}")),
+        })?;
+        if let Some(terms) = answer::terms_of_service(&body).filter(|_| method == Method::GET) {
+            *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = Some(terms);
+        }
         Ok(BytesResponse { parts, body: Box::new(body) })
     }
 
@@ -190,60 +195,6 @@ async fn connect(host: &str, port: u16, patience: Duration) -> Result<TcpStream,
         }
     }
     Err(last)
-}
-
-/// Takes out of the headers what we go by, and leaves in them only what instant-acme can take: it adds whatever
-/// number of seconds it finds to the time, and that panics beyond what a time can hold.
-fn read_headers(headers: &mut HeaderMap, status: StatusCode, from_directory: bool) -> Heard {
-    let text = |value: &HeaderValue| value.to_str().ok().map(|text| text.trim().to_owned());
-    let date = headers.get(DATE).and_then(text).and_then(|text| httpdate::parse_http_date(&text).ok());
-    let retry_after = headers.get(RETRY_AFTER).and_then(text).and_then(|text| match text.parse::<u64>() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) => Some(LONGEST_RETRY_AFTER),
-        // A date is the CA's: compared with ours it would be as wrong as our clock is (RFC 9110 section 10.2.3).
-        Err(_) => {
-            let at = httpdate::parse_http_date(&text).ok()?;
-            at.duration_since(date.unwrap_or_else(SystemTime::now)).ok()
-        }
-    });
-    let retry_after = retry_after.map(|wait| wait.min(LONGEST_RETRY_AFTER));
-    // Renewal information has to come with one (RFC 9773 section 4.3); if not, we know what to do.
-    let told = retry_after.or((from_directory && status.is_success()).then_some(WINDOW_RETRY));
-    match told {
-        Some(wait) => headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs())),
-        None => headers.remove(RETRY_AFTER),
-    };
-    Heard { retry_after, date, status: status.as_u16() }
-}
-
-/// Refuses answers that instant-acme would stumble over, in words that help more than its own.
-fn check_body(
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
-    from_directory: bool,
-) -> Result<(), String> {
-    if status.is_redirection() {
-        return Err(format!("it redirects ({status}); write the URL that is meant"));
-    }
-    let is_failure = status.is_client_error() || status.is_server_error();
-    let json = serde_json::from_slice::<serde_json::Value>(body).ok();
-    if is_failure && !json.as_ref().is_some_and(serde_json::Value::is_object) {
-        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("nothing");
-        return Err(format!("it answered {status} with {}, and no reason", clean(kind)));
-    }
-    if from_directory && status.is_success() {
-        let Some(json) = json else {
-            return Err("expected JSON, as an ACME directory is (RFC 8555 section 7.1.1)".into());
-        };
-        // instant-acme takes it for granted that this one is a URL.
-        if let Some(url) = json.get("newNonce")
-            && url.as_str().is_none_or(|url| url.parse::<Uri>().is_err())
-        {
-            return Err("the directory's newNonce is no URL".into());
-        }
-    }
-    Ok(())
 }
 
 /// A certificate that is out of date is more often a clock that is.

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -31,11 +33,13 @@ struct Orders {
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
     path: PathBuf,
+    /// That it cannot be read has been told: it is looked at too often to say so each time.
+    told: Arc<AtomicBool>,
 }
 
 impl Ledger {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, told: Arc::default() }
     }
 
     /// Until when `names` may not be ordered; none when they may.
@@ -55,9 +59,18 @@ impl Ledger {
     }
 
     fn read(&self, now: Time) -> Orders {
-        match files::read_json(&self.path) {
+        let content = files::read_json(&self.path);
+        let unreadable = matches!(content, Content::Unreadable(_));
+        let told = self.told.swap(unreadable, Ordering::Relaxed);
+        match content {
             Content::Good(orders) => orders,
             Content::Missing => Orders::default(),
+            Content::Unreadable(why) => {
+                if !told {
+                    warn!("{}: {why}; nothing is ordered until it can be read", self.path.display());
+                }
+                Orders { unknown: vec![now; ORDERS_PER_DAY], ..Orders::default() }
+            }
             // Who cannot read what was ordered has to assume that it was as much as is allowed: a day's patience
             // costs little, as certificates are renewed weeks before they end; a week's ban may cost a certificate.
             Content::Damaged(why) => {

@@ -19,15 +19,17 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock of the state folder; none while another process has it.
     pub(super) fn try_take(state: &Path) -> io::Result<Option<Self>> {
-        let folder = state.join("acme");
-        files::make_folder(&folder)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(folder.join("lock"))?;
+        let path = state.join("acme/lock");
+        Self::open(&path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    }
+
+    fn open(path: &Path) -> io::Result<Option<Self>> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        files::make_folder(folder)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        files::own_like(&file, folder);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

@@ -194,6 +194,7 @@ impl Round {
         engine.challenges.sweep();
         for site in engine.settings.sites.clone() {
             self.hand_on(&engine, &site);
+            settle(&engine, &site);
             let asked = {
                 let mut inbox = self.shared.lock();
                 let before = inbox.asked.len();
@@ -214,7 +215,8 @@ impl Round {
         let now = Time::now();
         let due = |now| schedule::next(&engine.standing(site, now).known, now).at <= now;
         let window_due = engine.window_is_due(site, now);
-        if !asked && !due(now) && !window_due {
+        let links_due = engine.store.lacks_links(site.key());
+        if !asked && !due(now) && !window_due && !links_due {
             return;
         }
         // Another process that is at it now will have done it when we look again.
@@ -225,19 +227,26 @@ impl Round {
                 return;
             }
             Ok(None) => return,
-            // The try itself says what is wrong, once per backoff and not at each look.
-            Err(_) => return self.attempt(engine, site, asked).await,
+            // Whether another process is at it is then unknown. It is told once per backoff, and not at each look.
+            Err(error) if asked || due(now) => {
+                let hindrance = Failure::us(format!("{error}; nothing was ordered"));
+                return self.attempt(engine, site, asked, Some(hindrance)).await;
+            }
+            Err(_) => return,
         };
+        if links_due && let Err(error) = engine.store.make_links(site.key()) {
+            warn!("acme: {}: {error}", site.key());
+        }
         if window_due {
             engine.ask_window(site, now).await;
         }
         // With the lock held nobody else changes what is on disk: look again.
         if asked || due(Time::now()) {
-            self.attempt(engine, site, asked).await;
+            self.attempt(engine, site, asked, None).await;
         }
     }
 
-    async fn attempt(&mut self, engine: &Engine, site: &Site, asked: bool) {
+    async fn attempt(&mut self, engine: &Engine, site: &Site, asked: bool, hindrance: Option<Failure>) {
         let key = site.key().to_owned();
         {
             let mut inbox = self.shared.lock();
@@ -257,7 +266,7 @@ impl Round {
         // A task of its own, so that a panic ends it and nothing else; ended with us, too.
         let (engine_of_task, site_of_task) = (engine.clone(), site.clone());
         let mut task = tokio::task::JoinSet::new();
-        task.spawn(async move { engine_of_task.attempt(&site_of_task, asked, watcher).await });
+        task.spawn(async move { engine_of_task.attempt(&site_of_task, asked, hindrance, watcher).await });
         let result =
             task.join_next().await.unwrap_or_else(|| Ok(Err(Failure::us("nothing was tried").into())));
         let failed = match result {
@@ -306,6 +315,16 @@ impl Round {
         if let Some(current) = engine.store.current(site.key()) {
             self.known.insert(site.key().to_owned(), current);
         }
+    }
+}
+
+/// Writes down what would otherwise be another thing at each look.
+fn settle(engine: &Engine, site: &Site) {
+    let (key, names, now) = (site.key(), &site.names, Time::now());
+    if engine.states.is_unsettled(key, names, now)
+        && let Ok(Some(_lock)) = Lock::try_take(&engine.settings.state)
+    {
+        engine.states.settle(key, names, now);
     }
 }
 

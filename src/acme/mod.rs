@@ -16,6 +16,7 @@
 //! ```
 
 mod account;
+mod answer;
 mod attempt;
 mod certificate;
 mod challenges;
@@ -27,6 +28,7 @@ mod key;
 mod ledger;
 mod lock;
 mod manager;
+mod new_account;
 mod once;
 mod order;
 mod pending;
@@ -47,7 +49,7 @@ mod tests;
 
 pub use certificate::Facts;
 pub use challenges::Challenges;
-pub use clock::Time;
+pub use clock::{Time, time_in_words};
 pub use manager::{Manager, OnNewCertificate, Started};
 pub use once::{Once, renew_once};
 pub use report::{Activity, SiteReport, report};

@@ -36,14 +36,14 @@ pub async fn renew_once(
     let _lock = match Lock::try_take(&settings.state) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Once::Busy,
-        Err(error) => return Once::Failed(format!("{}: {error}", settings.state.display())),
+        Err(error) => return Once::Failed(error.to_string()),
     };
     let engine = Engine::new(settings.clone(), challenges);
     let now = Time::now();
     if let Some(refused) = engine.not_now(site, force, now) {
         return refused;
     }
-    match engine.attempt(site, true, Arc::new(watcher)).await {
+    match engine.attempt(site, true, None, Arc::new(watcher)).await {
         Ok(_) => Once::Renewed,
         Err(failed) => Once::Failed(failed.failure.message),
     }

@@ -8,7 +8,7 @@ use instant_acme::{Account, CertificateIdentifier, Error, Identifier, NewOrder, 
 use super::account::Accounts;
 use super::challenges::{Challenges, Presented};
 use super::clock::Time;
-use super::failure::{Failure, in_words, is, patiently, status};
+use super::failure::{Failure, in_words, is, is_refusal, patiently, status};
 use super::http::Http;
 use super::key;
 use super::ledger::Ledger;
@@ -53,8 +53,12 @@ impl Job<'_> {
 
     /// The order that was under way when we were stopped.
     async fn resume(&self, account: &Account) -> Result<Option<(Pending, Order)>, Failure> {
-        let Some(pending) = self.pending.read() else { return Ok(None) };
+        let Some(pending) = self.pending.read()? else { return Ok(None) };
         let (ca, names) = (&self.ca.url, &self.site.names);
+        if pending.directory != *ca {
+            // It may come to something yet, when that CA is asked again.
+            return Ok(None);
+        }
         let profile = self.profile(account);
         if !pending.is_for(ca, names, self.settings.key_type, profile, Time::now())
             || pending.account != account.id()
@@ -89,11 +93,12 @@ impl Job<'_> {
 
     /// Makes a new order, and remembers it.
     async fn order(&self, account: Account) -> Result<(Pending, Order), Failure> {
-        if self.ask_port_80 {
+        // A private CA may have a DNS of its own, and look at another port.
+        let is_private = self.ca.ca_file.is_some();
+        if self.ask_port_80 && (self.settings.challenge_port_is_ours || !is_private) {
             self.progress.tell("asking our own port 80");
             let Settings { challenge_port, timings, .. } = self.settings;
-            // A private CA may have a DNS of its own.
-            let dns_counts = self.ca.ca_file.is_none();
+            let dns_counts = !is_private;
             let (names, challenges) = (&self.site.names, self.challenges);
             preflight::check_names(names, challenges, *challenge_port, timings, dns_counts).await?;
         }
@@ -205,8 +210,11 @@ impl Job<'_> {
 
     /// Sends the request for the certificate (RFC 8555 section 7.4).
     async fn finalize(&self, pending: &Pending, order: &mut Order, wait: &mut Wait) -> Result<(), Failure> {
-        let request = key::request(&pending.names, &pending.key)
-            .map_err(|error| Failure::us(format!("no request can be made: {error}")))?;
+        let request = key::request(&pending.names, &pending.key).map_err(|error| {
+            // A key that is no use today is none tomorrow.
+            self.pending.remove();
+            Failure::us(format!("no request can be made: {error}"))
+        })?;
         match patiently!(order.finalize_csr(&request)) {
             Ok(()) => self.progress.tell("asked for the certificate"),
             Err(error) if is(&error, "orderNotReady") => {
@@ -238,13 +246,6 @@ impl Job<'_> {
         tracing::warn!("acme.profile: the CA does not offer \"{wanted}\", but: {}", offered.join(" "));
         None
     }
-}
-
-/// The CA has decided, and would again. Not so when it is busy, or has trouble of its own.
-fn is_refusal(error: &Error) -> bool {
-    let Error::Api(problem) = error else { return false };
-    let passing = ["rateLimited", "serverInternal", "badNonce"].iter().any(|kind| is(error, kind));
-    !passing && problem.status.is_none_or(|status| (400..500).contains(&status) && status != 429)
 }
 
 /// 409 and alreadyReplaced are what RFC 9773 section 5 has for it; CAs have others.

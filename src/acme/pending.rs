@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::clock::Time;
+use super::failure::Failure;
 use crate::config::KeyType;
 use crate::files::{self, Content};
 
@@ -59,14 +60,15 @@ impl Pending {
 pub(super) struct PendingFile(pub(super) PathBuf);
 
 impl PendingFile {
-    /// The order, if one is under way.
-    pub(super) fn read(&self) -> Option<Pending> {
+    /// The order, if one is under way. Fails where there may be one, and it cannot be read now.
+    pub(super) fn read(&self) -> Result<Option<Pending>, Failure> {
         match files::read_json(&self.0) {
-            Content::Good(pending) => Some(pending),
-            Content::Missing => None,
+            Content::Good(pending) => Ok(Some(pending)),
+            Content::Missing => Ok(None),
+            Content::Unreadable(why) => Err(Failure::us(format!("{}: {why}", self.0.display()))),
             Content::Damaged(why) => {
                 warn!("{}: {why}; the order in it is given up", self.0.display());
-                None
+                Ok(None)
             }
         }
     }

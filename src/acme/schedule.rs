@@ -201,11 +201,15 @@ fn backoff(known: &Known, now: Time) -> Option<Time> {
     Some(known.failed?.min(now).plus(wait))
 }
 
-/// Which directory to ask, of `count`, after so many failures of CAs in a row, when the first one wants to be left alone
-/// for so long.
-pub fn directory(failures: u32, count: usize, patience: Duration) -> usize {
-    let alternate = failures >= FALLBACK_AFTER && failures % 2 == FALLBACK_AFTER % 2;
-    if count > 1 && (alternate || patience > HOUR) { 1 } else { 0 }
+/// Which directory to ask after so many failures of CAs in a row. `patience` has for each how long its CA wants to be
+/// left alone yet: the first, and the one to fall back on where there is one.
+pub fn directory(failures: u32, patience: &[Duration]) -> usize {
+    let &[of_first, of_second, ..] = patience else { return 0 };
+    let second = failures >= FALLBACK_AFTER && failures % 2 == FALLBACK_AFTER % 2;
+    let (wanted, other) = if second { (of_second, of_first) } else { (of_first, of_second) };
+    // Whose patience is asked for too long gives way to who can be asked before.
+    let gives_way = wanted > HOUR && other < wanted;
+    usize::from(second != gives_way)
 }
 
 /// Until when a name may not be ordered that was ordered at `orders`; none when it may.

@@ -20,6 +20,8 @@ pub struct Settings {
     pub sites: Vec<Site>,
     /// The port that CAs connect to (RFC 8555 section 8.3). Tests have another.
     pub challenge_port: u16,
+    /// Whether we listen there ourselves, with nothing in front of us.
+    pub challenge_port_is_ours: bool,
     /// How long anything is waited for.
     pub timings: Timings,
 }
@@ -115,6 +117,7 @@ impl Settings {
                 .map(|site| Site { names: site.names.clone() })
                 .collect(),
             challenge_port: 80,
+            challenge_port_is_ours: config.listen.http.iter().any(|address| address.port() == 80),
             timings: Timings::default(),
         }
     }

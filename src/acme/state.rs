@@ -1,10 +1,9 @@
 //! What a site's tries came to, across restarts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -30,19 +29,10 @@ pub(super) struct State {
     pub failed: Option<Time>,
     /// What it said.
     pub last_error: Option<String>,
-    /// Which CA asked for patience, and until when.
-    pub retry_after: Option<RetryAfter>,
+    /// Until when each CA wants to be left alone (RFC 8555 section 6.6), by the URL of its directory.
+    pub retry_after: BTreeMap<String, Time>,
     /// What the CA says about the certificate in use.
     pub renewal: Option<Renewal>,
-}
-
-/// A CA's wish to be left alone (RFC 8555 section 6.6).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct RetryAfter {
-    /// The URL of its directory.
-    pub directory: String,
-    /// Until then.
-    pub until: Time,
 }
 
 /// Renewal information (RFC 9773). It is of one certificate, and counts for no other.
@@ -69,7 +59,7 @@ impl State {
         self.last_error = Some(failure.message.clone());
         if let Some(wait) = failure.retry_after {
             let until = now.plus(wait.min(LONGEST_RETRY_AFTER));
-            self.retry_after = Some(RetryAfter { directory: directory.to_owned(), until });
+            self.retry_after.insert(directory.to_owned(), until);
         }
     }
 
@@ -78,7 +68,7 @@ impl State {
         *self = Self {
             names: std::mem::take(&mut self.names),
             succeeded: Some(now),
-            retry_after: self.retry_after.take(),
+            retry_after: std::mem::take(&mut self.retry_after),
             ..Self::default()
         };
     }
@@ -90,7 +80,7 @@ impl State {
 
     /// Until when the CA at `directory` wants to be left alone.
     pub(super) fn patience_with(&self, directory: &str) -> Option<Time> {
-        self.retry_after.as_ref().filter(|wait| wait.directory == directory).map(|wait| wait.until)
+        self.retry_after.get(directory).copied()
     }
 
     /// Brings back to now what lies in the future because the clock was set back. Otherwise a wait that begins
@@ -99,8 +89,8 @@ impl State {
         for time in [&mut self.succeeded, &mut self.failed] {
             *time = time.map(|at| at.min(now));
         }
-        if let Some(wait) = &mut self.retry_after {
-            wait.until = wait.until.min(now.plus(LONGEST_RETRY_AFTER));
+        for until in self.retry_after.values_mut() {
+            *until = (*until).min(now.plus(LONGEST_RETRY_AFTER));
         }
     }
 }
@@ -119,8 +109,27 @@ impl States {
         Self { folder, unsaved: Arc::default() }
     }
 
-    /// What is remembered of the site `key`, which has `names` now.
+    /// What is remembered of the site `key`, which has `names` now. Writes nothing: whoever only looks is not to make
+    /// others forget.
     pub(super) fn read(&self, key: &str, names: &[String], now: Time) -> State {
+        self.look(key, names, now).0
+    }
+
+    /// Whether [`read`](Self::read) would say something else at each look, as the clock was set back or the file is
+    /// damaged.
+    pub(super) fn is_unsettled(&self, key: &str, names: &[String], now: Time) -> bool {
+        self.look(key, names, now).1
+    }
+
+    /// Writes down what it says now. The lock is held by the caller.
+    pub(super) fn settle(&self, key: &str, names: &[String], now: Time) {
+        let (state, unsettled) = self.look(key, names, now);
+        if unsettled && let Err(error) = self.write(key, &state) {
+            warn!("{}: {error}", self.path(key).display());
+        }
+    }
+
+    fn look(&self, key: &str, names: &[String], now: Time) -> (State, bool) {
         let unsaved = self.unsaved().get(key).cloned();
         let mut state: State = match unsaved.map_or_else(|| files::read_json(&self.path(key)), Content::Good)
         {
@@ -128,20 +137,20 @@ impl States {
             Content::Missing => State::default(),
             // Nothing that protects the CA from us is in here: that is the ledger. A minute's patience is for what
             // may have been a failure just now.
-            Content::Damaged(why) => {
+            Content::Damaged(why) | Content::Unreadable(why) => {
                 warn!("{}: {why}; starting anew", self.path(key).display());
-                State { failures: 1, failed: Some(now), names: names.to_vec(), ..State::default() }
+                let anew =
+                    State { failures: 1, failed: Some(now), names: names.to_vec(), ..State::default() };
+                return (anew, true);
             }
         };
-        let before = state.clone();
-        state.settle(now);
         if state.names != names {
             state = State { names: names.to_vec(), renewal: state.renewal, ..State::default() };
         }
-        if state != before && self.path(key).exists() {
-            let _ = self.write(key, &state);
-        }
-        state
+        let before = state.clone();
+        state.settle(now);
+        let unsettled = state != before;
+        (state, unsettled)
     }
 
     /// Remembers.
@@ -163,19 +172,10 @@ impl States {
     }
 }
 
-/// How long ago, or until when: for people.
-pub(super) fn in_words(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const NOW: Time = Time::from_unix(1_800_000_000);
@@ -216,8 +216,11 @@ mod tests {
     fn a_damaged_file_costs_a_minute() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.json"), "\0\0").unwrap();
-        let state = States::new(folder.path().to_owned()).read("a", &["a".into()], NOW);
+        let (states, names) = (States::new(folder.path().to_owned()), ["a".to_owned()]);
+        let state = states.read("a", &names, NOW);
         assert_eq!((state.failures, state.failed), (1, Some(NOW)));
+        states.settle("a", &names, NOW);
+        assert_eq!(states.read("a", &names, NOW.plus(Duration::from_secs(50))), state);
     }
 
     #[test]
@@ -228,8 +231,12 @@ mod tests {
         let mut state = states.read("a", &names, NOW);
         state.note_failure(&failure(), CA, NOW.plus(Duration::from_secs(400 * 86_400)));
         states.write("a", &state).unwrap();
+        assert!(states.is_unsettled("a", &names, NOW));
         assert_eq!(states.read("a", &names, NOW).failed, Some(NOW));
-        assert_eq!(states.read("a", &names, NOW.plus(Duration::from_secs(50))).failed, Some(NOW));
+        states.settle("a", &names, NOW);
+        let later = NOW.plus(Duration::from_secs(50));
+        assert!(!states.is_unsettled("a", &names, later));
+        assert_eq!(states.read("a", &names, later).failed, Some(NOW));
     }
 
     #[test]

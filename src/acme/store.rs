@@ -116,7 +116,7 @@ impl Store {
         let valid = sites
             .filter_map(|site| self.load(site.file_name().to_str()?).ok())
             .filter(|loaded| loaded.facts.is_valid_at(now));
-        let covered = |loaded: &Loaded| names.iter().filter(|name| loaded.facts.names.contains(name)).count();
+        let covered = |loaded: &Loaded| names.iter().filter(|name| loaded.facts.is_for(name)).count();
         valid
             .filter(|loaded| covered(loaded) > 0)
             .max_by_key(|loaded| (covered(loaded), loaded.facts.not_after))
@@ -148,27 +148,60 @@ impl Store {
             let _ = fs::remove_dir_all(folder.join(&name));
             io::Error::new(io::ErrorKind::InvalidData, error.to_string())
         })?;
-        turn_link(&folder, CURRENT, Path::new(&name))?;
+        turn_link(&folder.join(CURRENT), Path::new(&name))?;
         crash_point()?;
-        for file in [CHAIN, KEY] {
-            let target = Path::new(CURRENT).join(file);
-            if fs::read_link(folder.join(file)).ok().as_ref() != Some(&target) {
-                turn_link(&folder, file, &target)?;
-            }
-        }
+        make_file_links(&folder)?;
         tidy(&folder, version);
         Ok(Loaded { pair, facts, origin, version, damaged: Vec::new() })
     }
+
+    /// Whether a link is missing that others read a site's certificate by: whoever stored the first one was stopped
+    /// before its last step.
+    pub(super) fn lacks_links(&self, site: &str) -> bool {
+        let folder = self.folder.join(site);
+        let complete =
+            self.current(site).is_some() && file_links(&folder).all(|(link, to)| leads(&link, &to));
+        !complete && !versions(&folder).is_empty()
+    }
+
+    /// Makes the links that are missing. The lock is held by the caller.
+    pub(super) fn make_links(&self, site: &str) -> Result<(), LoadError> {
+        let folder = self.folder.join(site);
+        let failed = |error: io::Error| LoadError::Damaged(vec![format!("{}: {error}", folder.display())]);
+        if self.current(site).is_none() {
+            let version = format!("{:06}", self.load(site)?.version);
+            turn_link(&folder.join(CURRENT), Path::new(&version)).map_err(failed)?;
+        }
+        make_file_links(&folder).map_err(failed)
+    }
 }
 
-/// Makes the link `name` point to `target`, in one step.
-fn turn_link(folder: &Path, name: &str, target: &Path) -> io::Result<()> {
-    let fresh = files::temporary_name(&folder.join(name));
+/// The links for others to read, and what they lead to.
+fn file_links(folder: &Path) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+    [CHAIN, KEY].into_iter().map(|file| (folder.join(file), Path::new(CURRENT).join(file)))
+}
+
+fn leads(link: &Path, to: &Path) -> bool {
+    fs::read_link(link).is_ok_and(|target| target == to)
+}
+
+fn make_file_links(folder: &Path) -> io::Result<()> {
+    for (link, to) in file_links(folder) {
+        if !leads(&link, &to) {
+            turn_link(&link, &to)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes `link` lead to `target`, in one step.
+fn turn_link(link: &Path, target: &Path) -> io::Result<()> {
+    let fresh = files::temporary_name(link);
     files::remove(&fresh)?;
     symlink(target, &fresh)?;
     crash_point()?;
-    fs::rename(&fresh, folder.join(name))?;
-    files::sync(folder)
+    fs::rename(&fresh, link)?;
+    files::sync_folder_of(link)
 }
 
 type Version = (Pair, Facts, Option<Origin>);
@@ -184,7 +217,7 @@ fn load_version(folder: &Path, version: u64) -> Result<Version, PairError> {
     let origin = match files::read_json(&folder.join(ORIGIN)) {
         Content::Good(origin) => Some(origin),
         // It is for us alone; the certificate is good without.
-        Content::Missing | Content::Damaged(_) => None,
+        Content::Missing | Content::Damaged(_) | Content::Unreadable(_) => None,
     };
     Ok((pair, facts, origin))
 }
@@ -199,7 +232,10 @@ fn versions(folder: &Path) -> Vec<u64> {
 
 /// The number of a version from the name of its folder.
 fn number(name: &str) -> Option<u64> {
-    (name.len() >= 6 && name.bytes().all(|byte| byte.is_ascii_digit())).then(|| name.parse().ok()).flatten()
+    // As many digits as no number of renewals has, and that can be counted on from.
+    ((6..=15).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| name.parse().ok())
+        .flatten()
 }
 
 /// Removes a folder; one that is not there counts as removed.

@@ -53,9 +53,16 @@ impl Job<'_> {
                     Trouble::Ours(Failure::us(format!("{name}: no challenge answered: {error}")))
                 })?;
             // Presented first: the CA may look before it has answered us.
-            if challenge.status == ChallengeStatus::Pending {
-                challenge.set_ready().await?;
-                self.progress.tell(format!("{name}: the CA is asked to look"));
+            let looked_in_vain = challenge.status == ChallengeStatus::Processing && challenge.error.is_some();
+            if challenge.status == ChallengeStatus::Pending || looked_in_vain {
+                match challenge.set_ready().await {
+                    // Asked again, it may say what it found before (RFC 8555 section 8.2); whether that was the end
+                    // of it, the order tells.
+                    Err(Error::Api(_)) if self.http.heard().status == 200 => {}
+                    other => other?,
+                }
+                let again = if looked_in_vain { " again" } else { "" };
+                self.progress.tell(format!("{name}: the CA is asked to look{again}"));
             }
             presented.insert(token, answer);
         }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::clock::time_in_words;
 use super::failure::Failure;
 use super::settings::Settings;
-use super::state::in_words;
 
 /// Looks at an order again and again, less and less often, and not for ever.
 pub(super) struct Wait {
@@ -26,7 +26,7 @@ impl Wait {
         let wait = told.map_or(self.next, |told| told.max(self.next));
         let left = self.deadline.saturating_duration_since(Instant::now());
         if wait > left {
-            let words = in_words(wait);
+            let words = time_in_words(wait);
             let failure =
                 Failure::ca("the CA is still at work on the order; it stays open, and is looked at again");
             return Err(match told {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 
 use super::{Failure, print};
-use crate::acme::{self, Challenges, Once, Settings, SiteReport, Started, Time};
+use crate::acme::{self, Challenges, Once, Settings, SiteReport, Started, Time, time_in_words};
 use crate::config::{self, Config};
 use crate::control::{self, CallError, Reply, Request};
 
@@ -51,14 +51,11 @@ pub(super) fn run(config: &Path, command: &Command) -> Result<(), Failure> {
 }
 
 fn list(config: &Config, arguments: &ListArguments) -> Result<(), Failure> {
-    let settings = Settings::of(config);
-    // A folder that may not be read would look like one that is empty.
-    if let Err(error) = std::fs::read_dir(&settings.state)
-        && error.kind() == std::io::ErrorKind::PermissionDenied
-    {
-        return Err(Failure::Failed(format!("{}: {error}", settings.state.display())));
-    }
-    let reports = acme::report(&settings);
+    let reports = match control::call(&config.paths.control, Request::Certificates) {
+        // A gate that is running also knows what it could not write down.
+        Ok(Reply::Certificates(reports)) if !reports.is_empty() => reports,
+        _ => by_what_is_on_disk(config)?,
+    };
     if arguments.json {
         let json =
             serde_json::to_string_pretty(&reports).map_err(|error| Failure::Failed(error.to_string()))?;
@@ -71,6 +68,17 @@ fn list(config: &Config, arguments: &ListArguments) -> Result<(), Failure> {
     print(&texts.join("\n"))
 }
 
+fn by_what_is_on_disk(config: &Config) -> Result<Vec<SiteReport>, Failure> {
+    let settings = Settings::of(config);
+    // A folder that may not be read would look like one that is empty.
+    if let Err(error) = std::fs::read_dir(&settings.state)
+        && error.kind() == std::io::ErrorKind::PermissionDenied
+    {
+        return Err(Failure::Failed(format!("{}: {error}", settings.state.display())));
+    }
+    Ok(acme::report(&settings))
+}
+
 fn in_words(report: &SiteReport) -> String {
     let now = Time::now();
     let mut text = format!("{}\n", report.names.join(" "));
@@ -79,8 +87,8 @@ fn in_words(report: &SiteReport) -> String {
         let _ = writeln!(text, "  {name:<12} {value}");
     };
     match report.not_after {
-        Some(end) if end > now => row("until", format!("{end}, {} left", span(end.since(now)))),
-        Some(end) => row("until", format!("{end}, EXPIRED {} ago", span(now.since(end)))),
+        Some(end) if end > now => row("until", format!("{end}, {} left", time_in_words(end.since(now)))),
+        Some(end) => row("until", format!("{end}, EXPIRED {} ago", time_in_words(now.since(end)))),
         None => row("until", "none yet; a stand-in is served".into()),
     }
     if let Some(issuer) = &report.issuer {
@@ -92,10 +100,11 @@ fn in_words(report: &SiteReport) -> String {
         row("not yet for", missing.join(" "));
     }
     let wait = report.next_try.since(now);
-    let when = if wait.is_zero() { "now".to_owned() } else { format!("in {}", span(wait)) };
+    let when = if wait.is_zero() { "now".to_owned() } else { format!("in {}", time_in_words(wait)) };
     row("next try", format!("{}, {when}: {}", report.next_try, report.why));
     if let Some(error) = &report.last_error {
-        let ago = report.failed.map(|at| format!(", {} ago", span(now.since(at)))).unwrap_or_default();
+        let ago =
+            report.failed.map(|at| format!(", {} ago", time_in_words(now.since(at)))).unwrap_or_default();
         row("last error", format!("{error} (failures in a row: {}{ago})", report.failures));
     }
     if report.not_after.is_some() {
@@ -238,15 +247,4 @@ fn end(failed: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Failed(format!("not renewed: {}", failed.join(" "))))
-}
-
-/// In the largest unit that says enough.
-fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
 }

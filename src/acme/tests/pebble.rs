@@ -26,11 +26,30 @@ pub struct Ways {
     pub validity: u32,
     /// Whether accounts have to be bound to another one.
     pub eab: bool,
+    /// How often a name that was validated before is not validated again, in percent.
+    pub authorizations_reused: u8,
+    /// Seconds within which it looks at some time; 0 is at once.
+    pub takes_its_time: u8,
+    /// Whether it believes everything and looks at nothing.
+    pub believes: bool,
+    /// Certificates in a chain, the leaf not among them, the root neither.
+    pub intermediates: u8,
+    /// Whether it insists on what the next version will insist on.
+    pub strict: bool,
 }
 
 impl Default for Ways {
     fn default() -> Self {
-        Self { nonces_refused: 5, validity: 90 * 86_400, eab: false }
+        Self {
+            nonces_refused: 5,
+            validity: 90 * 86_400,
+            eab: false,
+            authorizations_reused: 50,
+            takes_its_time: 0,
+            believes: false,
+            intermediates: 1,
+            strict: false,
+        }
     }
 }
 
@@ -86,11 +105,17 @@ impl Pebble {
             .stderr(log("dns.log"))
             .spawn()
             .expect("these tests need pebble-challtestsrv: apt-get install pebble");
+        let switch = |on: bool| if on { "1" } else { "0" };
         let ca = Command::new("pebble")
             .args(["-config".as_ref(), path("pebble.json").as_os_str()])
             .args(["-dnsserver", &format!("127.0.0.1:{dns}")])
-            .env("PEBBLE_VA_NOSLEEP", "1")
+            .args(ways.strict.then_some("-strict"))
+            .env("PEBBLE_VA_NOSLEEP", switch(ways.takes_its_time == 0))
+            .env("PEBBLE_VA_SLEEPTIME", ways.takes_its_time.max(1).to_string())
+            .env("PEBBLE_VA_ALWAYS_VALID", switch(ways.believes))
             .env("PEBBLE_WFE_NONCEREJECT", ways.nonces_refused.to_string())
+            .env("PEBBLE_AUTHZREUSE", ways.authorizations_reused.to_string())
+            .env("PEBBLE_CHAIN_LENGTH", ways.intermediates.to_string())
             .stdout(log("pebble.out"))
             .stderr(log("pebble.log"))
             .spawn()
@@ -122,10 +147,18 @@ impl Pebble {
 
     /// From now on `name` leads to where nobody is.
     pub fn mislead(&self, name: &str) {
-        let body = serde_json::json!({ "host": format!("{name}."), "addresses": ["127.0.0.99"] }).to_string();
+        self.dns("add-a", &serde_json::json!({ "host": format!("{name}."), "addresses": ["127.0.0.99"] }));
+    }
+
+    /// And here again.
+    pub fn lead_back(&self, name: &str) {
+        self.dns("clear-a", &serde_json::json!({ "host": format!("{name}.") }));
+    }
+
+    fn dns(&self, what: &str, body: &serde_json::Value) {
         let status = Command::new("curl")
-            .args(["-sS", "--fail", "--data", &body])
-            .arg(format!("http://127.0.0.1:{}/add-a", self.dns_management))
+            .args(["-sS", "--fail", "--data", &body.to_string()])
+            .arg(format!("http://127.0.0.1:{}/{what}", self.dns_management))
             .status();
         assert!(status.unwrap().success());
     }

@@ -185,9 +185,15 @@ fn renewal_information_is_asked_for_between_hourly_and_daily() {
 
 #[test]
 fn the_second_ca_is_asked_every_other_time_after_four_failures() {
-    let asked: Vec<usize> = (0..9).map(|failures| directory(failures, 2, HOUR)).collect();
-    assert_eq!(asked, [0, 0, 0, 0, 1, 0, 1, 0, 1]);
-    assert!((0..9).all(|failures| directory(failures, 1, DAY * 7) == 0));
-    // And at once when the first one wants a week's patience.
-    assert!((0..9).all(|failures| directory(failures, 2, DAY * 7) == 1));
+    let asked = |patience: &[Duration]| -> Vec<usize> {
+        (0..9).map(|failures| directory(failures, patience)).collect()
+    };
+    assert_eq!(asked(&[HOUR, HOUR]), [0, 0, 0, 0, 1, 0, 1, 0, 1]);
+    assert_eq!(asked(&[DAY * 7]), [0; 9]);
+    assert_eq!(asked(&[]), [0; 9]);
+    // And at once when the first one wants a week's patience; then whichever can be asked before the other.
+    assert_eq!(asked(&[DAY * 7, Duration::ZERO]), [1; 9]);
+    assert_eq!(asked(&[DAY * 7, DAY]), [1; 9]);
+    assert_eq!(asked(&[DAY, DAY * 7]), [0; 9]);
+    assert_eq!(asked(&[Duration::ZERO, DAY * 7]), [0; 9]);
 }

@@ -29,6 +29,10 @@ pub struct Script {
     pub hangs: bool,
     /// Answers everything with this: status, header lines, body.
     pub answers: Option<(u16, String, String)>,
+    /// Answers what is asked below this path with this: status, header lines, body.
+    pub answers_at: Option<(&'static str, u16, String, String)>,
+    /// Never comes to the end of what it answers.
+    pub floods: Option<Flood>,
     /// Answers new orders with this problem: status, type, header lines.
     pub refuses_orders: Option<(u16, &'static str, String)>,
     /// Refuses orders that replace a certificate with this.
@@ -49,6 +53,18 @@ pub struct Script {
     pub leaves_out: Option<String>,
     /// Its clock, in seconds from ours.
     pub clock: i64,
+    /// The terms of service that its directory names.
+    pub terms: Option<String>,
+    /// Its certificates are not what they should be.
+    pub spoils: Option<Spoil>,
+    /// Fails the challenge in the answer to it.
+    pub fails_challenges: bool,
+    /// Makes no account that nobody can be written to about.
+    pub insists_on_contact: bool,
+    /// Looks in vain once, and waits to be asked to look again (RFC 8555 section 8.2).
+    pub misses_first_look: bool,
+    /// The status of the answers that are for a nonce alone.
+    pub nonce_status: Option<u16>,
     /// In the directory, in place of the URL for nonces.
     pub new_nonce: Option<String>,
     /// Says this at the end of each order's answer.
@@ -58,11 +74,33 @@ pub struct Script {
     pub orders: Vec<Value>,
     /// The payloads of those that were not.
     pub refused: Vec<Value>,
+    /// The keys that accounts were wanted for, whatever came of it.
+    pub keys: Vec<Value>,
+    /// How often it was asked to look.
+    pub looks: usize,
     /// Accounts made.
     pub accounts: Vec<Value>,
     /// Certificates that somebody asked renewal information for.
     pub asked: Vec<String>,
     state: HashMap<usize, (&'static str, String)>,
+}
+
+/// How an answer can be without an end.
+#[derive(Clone, Copy, Debug)]
+pub enum Flood {
+    Header,
+    Fields,
+    Body,
+    Drip,
+}
+
+/// How a certificate can be useless.
+#[derive(Clone, Copy, Debug)]
+pub enum Spoil {
+    NoPem,
+    NoDer,
+    AnotherKey,
+    Nothing,
 }
 
 pub struct Stub {
@@ -121,6 +159,10 @@ impl Stub {
                             return;
                         }
                     }
+                    let flood = ca.script().floods;
+                    if let Some(flood) = flood {
+                        return flow(stream, flood).await;
+                    }
                     let text = String::from_utf8_lossy(&request[..head]).into_owned();
                     let mut words = text.split(' ');
                     let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
@@ -171,14 +213,22 @@ impl Ca {
         if let Some((status, headers, body)) = &script.answers {
             return response(*status, headers, body);
         }
+        let jws: Value = serde_json::from_slice(body).unwrap_or_default();
+        let payload = decode(&jws["payload"]);
+        let protected = decode(&jws["protected"]);
+        if path == "/account" {
+            script.keys.push(protected["jwk"].clone());
+        }
+        if let Some((below, status, headers, body)) = &script.answers_at
+            && path.starts_with(below)
+        {
+            return response(*status, headers, body);
+        }
         let seconds = script.clock;
         let clock = SystemTime::now();
         let moved = Duration::from_secs(seconds.unsigned_abs());
         let clock = if seconds < 0 { clock - moved } else { clock + moved };
         let headers = format!("Date: {}\r\nReplay-Nonce: n\r\n", httpdate::fmt_http_date(clock));
-        let jws: Value = serde_json::from_slice(body).unwrap_or_default();
-        let payload = decode(&jws["payload"]);
-        let protected = decode(&jws["protected"]);
         let base = &self.base;
         let problem = |status: u16, kind: &str, more: &str| {
             let body = json!({ "type": format!("urn:ietf:params:acme:error:{kind}"), "detail": "as the test wants it",
@@ -207,15 +257,19 @@ impl Ca {
                     directory["renewalInfo"] = json!(format!("{base}/renewal"));
                 }
                 let profiles: HashMap<_, _> = script.profiles.iter().map(|name| (*name, "a kind")).collect();
-                directory["meta"] = json!({ "profiles": profiles });
+                directory["meta"] = json!({ "profiles": profiles, "termsOfService": script.terms });
                 response(200, &headers, &directory.to_string())
             }
-            "nonce" => response(200, &headers, ""),
+            "nonce" => response(script.nonce_status.unwrap_or(200), &headers, ""),
             "account" => {
+                if script.insists_on_contact && payload["contact"].as_array().is_none_or(Vec::is_empty) {
+                    return problem(400, "invalidContact", "");
+                }
                 script.accounts.push(payload);
                 let location = format!("{headers}Location: {base}/acct/{}\r\n", script.accounts.len());
                 response(201, &location, r#"{"status":"valid"}"#)
             }
+            "acct" => response(200, &headers, r#"{"status":"valid"}"#),
             "order" if id.is_empty() => {
                 if let Some((status, kind, more)) = script.refuses_orders.clone() {
                     script.refused.push(payload);
@@ -240,21 +294,46 @@ impl Ca {
             "authz" => {
                 let name = &script.orders[number - 1]["identifiers"]
                     [parts.next().unwrap().parse::<usize>().unwrap()];
-                let status = if script.state[&number].0 == "pending" { "pending" } else { "valid" };
-                let challenge = json!({ "type": "http-01", "url": format!("{base}/challenge/{number}"),
-                                        "token": format!("token-{number}-{}", name["value"].as_str().unwrap().len()),
-                                        "status": status });
+                let status = match script.state[&number].0 {
+                    of_order @ ("pending" | "invalid") => of_order,
+                    _ => "valid",
+                };
+                let mut challenge = json!({ "type": "http-01", "url": format!("{base}/challenge/{number}"),
+                                            "token": format!("token-{number}-{}", name["value"].as_str().unwrap().len()),
+                                            "status": status });
+                if status == "invalid" || status == "pending" && script.misses_first_look && script.looks > 0
+                {
+                    challenge["status"] = json!(if status == "invalid" { "invalid" } else { "processing" });
+                    challenge["error"] = failed_look();
+                }
                 let body = json!({ "status": status, "identifier": name, "challenges": [challenge] });
                 response(200, &headers, &body.to_string())
             }
             "challenge" => {
-                script.state.insert(number, ("ready", String::new()));
-                let body = json!({ "type": "http-01", "url": "x", "token": "t", "status": "processing" });
+                script.looks += 1;
+                let mut body = json!({ "type": "http-01", "url": "x", "token": "t", "status": "processing" });
+                if script.fails_challenges {
+                    script.state.insert(number, ("invalid", String::new()));
+                    body["status"] = json!("invalid");
+                    body["error"] = failed_look();
+                } else if script.misses_first_look && script.looks == 1 {
+                    body["error"] = failed_look();
+                } else {
+                    script.state.insert(number, ("ready", String::new()));
+                }
                 response(200, &headers, &body.to_string())
             }
             "finalize" => {
                 let request = BASE64_URL_SAFE_NO_PAD.decode(payload["csr"].as_str().unwrap()).unwrap();
-                let chain = self.issue(&script, &script.orders[number - 1], &request);
+                let chain = match script.spoils {
+                    None => self.issue(&script, &script.orders[number - 1], &request),
+                    Some(Spoil::Nothing) => "\n".into(),
+                    Some(Spoil::NoPem) => "<html>your certificate</html>".into(),
+                    Some(Spoil::NoDer) => {
+                        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into()
+                    }
+                    Some(Spoil::AnotherKey) => server_identity().chain,
+                };
                 script.state.insert(number, ("valid", chain));
                 response(200, &headers, &self.order(&script, number).to_string())
             }
@@ -320,6 +399,25 @@ impl PublicKeyData for Public {
     fn algorithm(&self) -> &'static SignatureAlgorithm {
         &rcgen::PKCS_ECDSA_P256_SHA256
     }
+}
+
+/// Sends the beginning of a directory, and then more and more of it.
+async fn flow(mut stream: impl AsyncWriteExt + Unpin, flood: Flood) {
+    let (head, more, pause) = match flood {
+        Flood::Header => ("HTTP/1.1 200 OK\r\nX-Long: ", "x".repeat(64 * 1024), Duration::ZERO),
+        Flood::Fields => ("HTTP/1.1 200 OK\r\n", "X-Again: and again\r\n".repeat(1000), Duration::ZERO),
+        Flood::Body => ("HTTP/1.1 200 OK\r\n\r\n{\"newNonce\":\"", "x".repeat(64 * 1024), Duration::ZERO),
+        Flood::Drip => ("HTTP/1.1 200 OK\r\n\r\n{", " ".into(), Duration::from_millis(20)),
+    };
+    let mut sent = stream.write_all(head.as_bytes()).await;
+    while sent.is_ok() {
+        sent = stream.write_all(more.as_bytes()).await;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn failed_look() -> Value {
+    json!({ "type": "urn:ietf:params:acme:error:connection", "detail": "nobody answered" })
 }
 
 fn decode(part: &Value) -> Value {

@@ -83,6 +83,7 @@ impl Host {
             key_type: KeyType::P256,
             sites: vec![site(names)],
             challenge_port: self.port_80.port(),
+            challenge_port_is_ours: true,
             timings: hurried(),
         }
     }
@@ -105,7 +106,7 @@ impl Host {
             Arc::new(move |step: &str| steps.lock().unwrap().push(step.to_owned()))
         };
         let engine = self.engine(settings);
-        let result = self.runtime.block_on(engine.attempt(&settings.sites[0], asked, watcher));
+        let result = self.runtime.block_on(engine.attempt(&settings.sites[0], asked, None, watcher));
         let steps = steps.lock().unwrap().clone();
         (result, steps)
     }

@@ -108,7 +108,7 @@ fn interrupted_at(host: &Host, engine: &Engine, step: usize) -> Option<usize> {
         tokio::select! {
             biased;
             at = receiver.recv() => at,
-            result = engine.attempt(site, true, watcher) => { result.ok(); None }
+            result = engine.attempt(site, true, None, watcher) => { result.ok(); None }
         }
     })
 }

@@ -162,10 +162,10 @@ fn a_ca_s_window_is_heeded_replaces_is_said_and_one_renewal_comes_of_it() {
     eventually("a question about the new one", 10, || {
         ca.script().asked.contains(second.ari_id.as_ref().unwrap()).then_some(())
     });
-    std::thread::sleep(Duration::from_millis(800));
-    assert_eq!(ca.script().orders.len(), 2);
-    assert_eq!(ca.script().asked.len(), 2);
-    assert_eq!(only(&manager).why, Why::Suggested);
+    let report = eventually("its answer", 10, || Some(only(&manager)).filter(|r| r.why == Why::Suggested));
+    assert!(report.next_try > Time::now().plus(Duration::from_secs(5 * 3600)), "{report:?}");
+    let script = ca.script();
+    assert_eq!((script.orders.len(), script.asked.len()), (2, 2));
 }
 
 #[test]
