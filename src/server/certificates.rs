@@ -117,9 +117,9 @@ impl Wardrobe {
             }
         }
         if site.certificate == Certificate::Acme
-            && let Some(pair) = self.ordered_for(&names, state)
+            && let Some((pair, source)) = self.ordered_for(&names, state)
         {
-            return (Some(Shown { names, pair, source: "acme" }), None);
+            return (Some(Shown { names, pair, source }), None);
         }
         match self.self_signed_for(&names) {
             Ok(pair) => (Some(Shown { names, pair, source: "self-signed" }), problem),
@@ -132,20 +132,28 @@ impl Wardrobe {
         self.ordered.insert(site.to_owned(), pair);
     }
 
-    /// The certificate that was ordered for `names`: as handed on, else as stored, else the best of another site's.
-    fn ordered_for(&self, names: &[String], state: &Path) -> Option<Pair> {
+    /// The certificate that was ordered for `names`, as handed on, else as stored, and where it is from.
+    ///
+    /// Where there is none yet, or none that counts for all of them now, one of somebody else's stands in that does:
+    /// what a site was configured to show before, or what certbot has. Then what is best of our own.
+    fn ordered_for(&self, names: &[String], state: &Path) -> Option<(Pair, &'static str)> {
         let first = names.first()?;
-        if let Some(pair) = self.ordered.get(first) {
-            return Some(pair.clone());
-        }
         let (store, now) = (acme::Store::new(state), acme::Time::now());
-        match store.load(first) {
-            Ok(loaded) => Some(loaded.pair),
-            Err(_) => store
-                .best_for(names, now)
-                .map(|loaded| loaded.pair)
-                .or_else(|| of_certbot(Path::new(CERTBOT), names, now)),
+        let stored = || store.load(first).ok().map(|loaded| loaded.pair);
+        let own = self.ordered.get(first).cloned().or_else(stored);
+        let (own_counts, own) = match own {
+            Some(pair) => (counts(&pair, names, now), Some((pair, "acme"))),
+            None => (false, None),
+        };
+        if own_counts {
+            return own;
         }
+        let of_files = self.files.values().find(|pair| counts(pair, names, now)).cloned();
+        of_files
+            .or_else(|| of_certbot(Path::new(CERTBOT), names, now))
+            .map(|pair| (pair, "file"))
+            .or_else(|| store.best_for(names, now).map(|loaded| (loaded.pair, "acme")))
+            .or(own)
     }
 
     /// The self-signed certificate for `names`: the same one for as long as the process lives.
@@ -162,17 +170,26 @@ impl Wardrobe {
     }
 }
 
-/// Where certbot keeps what it has got, in a folder for the first name of each certificate.
+/// Where certbot keeps what it has got, each certificate in a folder of its own.
 const CERTBOT: &str = "/etc/letsencrypt/live";
 
 /// What certbot left behind for `names`, if it still counts: better than a stand-in until the first one of our own.
+/// Its folders are named by people.
 fn of_certbot(live: &Path, names: &[String], now: acme::Time) -> Option<Pair> {
-    names.iter().find_map(|name| {
-        let folder = live.join(name);
-        let pair = load_pair(&folder.join("fullchain.pem"), &folder.join("privkey.pem")).ok()?;
-        let facts = acme::Facts::read(pair.cert.first()?)?;
-        (facts.is_valid_at(now) && facts.covers(names)).then_some(pair)
-    })
+    let folders = std::fs::read_dir(live).into_iter().flatten().flatten().map(|folder| folder.path());
+    folders
+        .filter_map(|folder| load_pair(&folder.join("fullchain.pem"), &folder.join("privkey.pem")).ok())
+        .filter(|pair| counts(pair, names, now))
+        .max_by_key(|pair| facts_of(pair).map(|facts| facts.not_after))
+}
+
+/// Whether a certificate is for all of `names`, and valid at `now`.
+fn counts(pair: &Pair, names: &[String], now: acme::Time) -> bool {
+    facts_of(pair).is_some_and(|facts| facts.is_valid_at(now) && facts.covers(names))
+}
+
+fn facts_of(pair: &Pair) -> Option<acme::Facts> {
+    acme::Facts::read(pair.cert.first()?)
 }
 
 /// What the TLS side needs of `shown`; none without a site, which the configuration rules out.
@@ -221,17 +238,57 @@ fn is_public(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// A certificate for `names` that ends after so many days, or did.
+    fn certificate(names: &[&str], days: i64) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_before =
+            (std::time::SystemTime::now() - std::time::Duration::from_secs(90 * 86_400)).into();
+        let end = acme::Time::now().unix() + days * 86_400;
+        params.not_after =
+            (std::time::UNIX_EPOCH + std::time::Duration::from_secs(end.try_into().unwrap())).into();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn put(folder: &Path, (chain, key): (String, String)) {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join("fullchain.pem"), chain).unwrap();
+        std::fs::write(folder.join("privkey.pem"), key).unwrap();
+    }
+
+    #[test]
+    fn what_has_ended_gives_way_to_what_counts_for_all_names() {
+        let state = tempfile::tempdir().unwrap();
+        let names = ["a.example".to_owned(), "b.example".to_owned()];
+        let files = (PathBuf::from("chain"), PathBuf::from("key"));
+        let mut wardrobe = Wardrobe::default();
+        let shown =
+            |wardrobe: &Wardrobe| wardrobe.ordered_for(&names, state.path()).map(|(_, source)| source);
+        let pair = |(chain, key): (String, String)| crate::tls::pair_from_pem(&chain, &key).unwrap();
+        assert_eq!(shown(&wardrobe), None);
+        wardrobe.hand_on("a.example", pair(certificate(&["a.example", "b.example"], -1)));
+        assert_eq!(shown(&wardrobe), Some("acme"));
+        wardrobe.files.insert(files.clone(), pair(certificate(&["a.example"], 9)));
+        assert_eq!(shown(&wardrobe), Some("acme"));
+        wardrobe.files.insert(files, pair(certificate(&["a.example", "b.example"], 9)));
+        assert_eq!(shown(&wardrobe), Some("file"));
+        wardrobe.hand_on("a.example", pair(certificate(&["a.example", "b.example"], 1)));
+        assert_eq!(shown(&wardrobe), Some("acme"));
+    }
+
     #[test]
     fn what_certbot_left_behind_stands_in_while_it_counts_for_all_names() {
         let live = tempfile::tempdir().unwrap();
-        let folder = live.path().join("a.example");
-        std::fs::create_dir(&folder).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
         let names = ["a.example".to_owned(), "b.example".to_owned()];
-        let certificate = rcgen::CertificateParams::new(names.to_vec()).unwrap().self_signed(&key).unwrap();
-        std::fs::write(folder.join("fullchain.pem"), certificate.pem()).unwrap();
-        std::fs::write(folder.join("privkey.pem"), key.serialize_pem()).unwrap();
+        put(&live.path().join("farm-0001"), certificate(&["a.example", "b.example"], 9));
+        put(&live.path().join("wild"), certificate(&["*.wild.example", "wild.example"], 9));
+        put(&live.path().join("ended.example"), certificate(&["ended.example"], -1));
+        std::fs::write(live.path().join("README"), "certbot has one").unwrap();
         let now = acme::Time::now();
+        assert!(of_certbot(live.path(), &["wild.example".into(), "ci.wild.example".into()], now).is_some());
+        assert!(of_certbot(live.path(), &["a.ci.wild.example".into()], now).is_none());
+        assert!(of_certbot(live.path(), &["ended.example".into()], now).is_none());
         let reversed = [names[1].clone(), names[0].clone()];
         assert!(of_certbot(live.path(), &reversed, now).is_some());
         assert!(of_certbot(live.path(), &[names[0].clone(), "c.example".into()], now).is_none());

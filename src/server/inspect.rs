@@ -191,7 +191,7 @@ fn ordered(config: &Config, site: &Site) -> String {
     let first = site.names.first().map_or("", String::as_str);
     match store.load(first) {
         Ok(loaded) => format!("acme, until {} ({})", loaded.facts.not_after, loaded.facts.issuer),
-        Err(error) => format!("acme: {error}; self-signed until it comes from {}", config.acme.directory),
+        Err(error) => format!("acme: {error}; a stand-in until it comes from {}", config.acme.directory),
     }
 }
 
