@@ -42,14 +42,35 @@ pub struct Farm {
     /// Where the stand-in for Cuirass listens.
     pub ci: SocketAddr,
     item: Arc<StoreItem>,
+    /// Where the server's certificate is ordered, if it is.
+    directory: Option<String>,
+}
+
+/// What can be chosen.
+#[derive(Debug, Default)]
+pub struct Choices {
+    /// The gate's port for plain HTTP; with 0 the system chooses.
+    pub http: u16,
+    /// The gate's port for HTTPS; with 0 the system chooses.
+    pub https: u16,
+    /// Who issues the server's certificate, in the place of the demo's own CA.
+    pub acme: Option<AcmeServer>,
+}
+
+/// An ACME server that is running.
+#[derive(Debug)]
+pub struct AcmeServer {
+    /// The URL of its directory.
+    pub directory: String,
+    /// PEM file of the root to trust when talking to it, in place of the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Starts the backends on the current tokio runtime and writes the gate's files into `folder`,
 /// which must exist.
 ///
-/// The backends run until that runtime is dropped. The ports are those that the configuration tells
-/// the gate to listen on; with 0 the system chooses.
-pub async fn start(folder: &Path, http_port: u16, https_port: u16) -> io::Result<Farm> {
+/// The backends run until that runtime is dropped.
+pub async fn start(folder: &Path, choices: &Choices) -> io::Result<Farm> {
     let item = Arc::new(StoreItem::pack()?);
     let certificates = Certificates::make().map_err(io::Error::other)?;
     let publish = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -64,9 +85,10 @@ pub async fn start(folder: &Path, http_port: u16, https_port: u16) -> io::Result
         publish: publish.local_addr()?,
         ci: ci.local_addr()?,
         item: Arc::clone(&item),
+        directory: choices.acme.as_ref().map(|server| server.directory.clone()),
         folder,
     };
-    files::write(&farm, &certificates, http_port, https_port)?;
+    files::write(&farm, &certificates, choices)?;
     farm.write_lookup_script()?;
 
     tokio::spawn(http::serve(publish, publish::answers(Arc::clone(&item))));
@@ -95,7 +117,7 @@ mod tests {
     #[tokio::test]
     async fn the_item_is_published_as_guix_publish_would() {
         let folder = tempfile::tempdir().unwrap();
-        let farm = start(folder.path(), 0, 0).await.unwrap();
+        let farm = start(folder.path(), &Choices::default()).await.unwrap();
         let StoreItem { base, hash_part, gzip, .. } = &*farm.item;
 
         let narinfo = get(farm.publish, &format!("/{hash_part}.narinfo"), "").await;
@@ -114,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn an_admin_action_shows_who_it_was() {
         let folder = tempfile::tempdir().unwrap();
-        let farm = start(folder.path(), 0, 0).await.unwrap();
+        let farm = start(folder.path(), &Choices::default()).await.unwrap();
         assert!(!get(farm.ci, "/", "").await.contains("restarted by"));
 
         let header = "X-Client-Cert-CN: someone\r\n";

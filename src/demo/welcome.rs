@@ -13,6 +13,8 @@ impl Farm {
         let port = http.port();
         let http = format!("http://localhost:{port}");
         let https = format!("https://localhost:{}", https.port());
+        // The CA is one for tests, and who it trusts to sign is not known here.
+        let trust = if self.directory.is_some() { "--insecure" } else { "--cacert ca.crt" };
         format!(
             r"
   A made-up farm is up, with a real gate in front of it.
@@ -23,7 +25,7 @@ impl Farm {
                {ci}  in the place of Cuirass
     files      {folder}
                farmgate.toml, certificates, access logs; gone when the demo ends
-
+{ordered}
   Lines to try in another terminal:
 
     cd {quoted}
@@ -40,16 +42,17 @@ impl Farm {
     bash ./thousand-lookups {port}
 
   The pages, over TLS and HTTP/2
-    curl --cacert ca.crt {https}/
+    curl {trust} {https}/
 
   The admin pages: closed without a certificate, open with one
-    curl --cacert ca.crt {https}/admin
-    curl --cacert ca.crt --cert admin.crt --key admin.key {https}/admin
-    curl --cacert ca.crt --cert admin.crt --key admin.key \
+    curl {trust} {https}/admin
+    curl {trust} --cert admin.crt --key admin.key {https}/admin
+    curl {trust} --cert admin.crt --key admin.key \
       {https}/admin/build/1/restart
 
   Ctrl-C ends it.
 ",
+            ordered = self.directory.as_deref().map(|url| self.about_the_order(url)).unwrap_or_default(),
             publish = self.publish,
             ci = self.ci,
             folder = self.folder.display(),
@@ -57,6 +60,14 @@ impl Farm {
             hash = self.item.hash_part,
             base = self.item.base,
             sha256 = self.item.nar_sha256,
+        )
+    }
+
+    /// Where the certificate comes from; until it is there, a self-signed one is shown.
+    fn about_the_order(&self, directory: &str) -> String {
+        let config = shell_word(&self.config);
+        format!(
+            "    ordered    its certificate, from {directory}\n               farmgate cert list --config {config}\n"
         )
     }
 
@@ -80,12 +91,13 @@ fn shell_word(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Choices;
     use super::*;
 
     #[tokio::test]
     async fn the_text_fits_a_terminal_and_speaks_of_files_that_are_there() {
         let folder = tempfile::tempdir().unwrap();
-        let farm = super::super::start(folder.path(), 0, 0).await.unwrap();
+        let farm = super::super::start(folder.path(), &Choices::default()).await.unwrap();
         let text = farm.welcome(([127, 0, 0, 1], 18080).into(), ([127, 0, 0, 1], 18443).into());
 
         for line in text.lines() {
