@@ -1,23 +1,28 @@
 //! Certificates that look after themselves, against Pebble: the program starts with nothing, and is left alone.
 
-mod pebble;
+mod certbot;
+mod front;
+pub mod pebble;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
+use self::front::Front;
 use self::pebble::{Pebble, Ways};
+use super::demo::Demo;
 use super::support::config::{Config, Site, quoted};
 use super::support::gate::{BINARY, Gate};
 use super::support::http1::Connection;
 use super::support::recorder::Recorder;
 use super::support::tls::{Seen, TlsClient};
-use super::support::{SOON, eventually, eventually_true, free_port, need, output, patience};
+use super::support::{SOON, eventually, eventually_true, free_port, need, output, patience, run};
 
 const NAME: &str = "acme.test";
 
@@ -32,8 +37,13 @@ struct Farm {
 impl Farm {
     fn new(ways: Ways) -> Farm {
         let port = free_port();
+        Farm::reached_through(port, port, ways)
+    }
+
+    /// One whose gate listens on `port`, while the CA looks at `front`.
+    fn reached_through(front: u16, port: u16, ways: Ways) -> Farm {
         let folder = tempfile::tempdir().expect("a folder");
-        Farm { folder, port, pebble: Pebble::start(port, ways), backend: Recorder::ok() }
+        Farm { folder, port, pebble: Pebble::start(front, ways), backend: Recorder::ok() }
     }
 
     fn state(&self) -> PathBuf {
@@ -41,7 +51,12 @@ impl Farm {
     }
 
     fn config(&self) -> Config {
-        let site = Site::new(NAME).also("www.acme.test").set("certificate", "\"acme\"");
+        self.config_with("\"acme\"")
+    }
+
+    /// With another source of certificates.
+    fn config_with(&self, certificate: &str) -> Config {
+        let site = Site::new(NAME).also("www.acme.test").set("certificate", certificate);
         Config::new(site.publish(&self.backend.url()).ci(&self.backend.url()))
             .set("listen.http", &format!("[\"127.0.0.1:{}\"]", self.port))
             .set("paths.state", &quoted(&self.state().display().to_string()))
@@ -60,8 +75,12 @@ fn leaf(path: &Path) -> Option<Vec<u8>> {
 }
 
 fn shown(gate: &Gate) -> Vec<u8> {
+    shown_at(gate.https_addr(), NAME)
+}
+
+fn shown_at(address: SocketAddr, name: &str) -> Vec<u8> {
     let seen = Seen::default();
-    seen.note(&TlsClient::default().handshake(gate.https_addr(), NAME).conn);
+    seen.note(&TlsClient::default().handshake(address, name).conn);
     seen.chains().remove(0).remove(0)
 }
 
@@ -106,20 +125,27 @@ fn a_renewal_under_load_fails_no_handshake() {
     let (address, seen) = (gate.https_addr(), Seen::default());
     let (stop, count) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
+        let (another, heard) = mpsc::channel();
         for _ in 0..4 {
-            scope.spawn(|| {
+            let another = another.clone();
+            let (stop, count, seen) = (&stop, &count, &seen);
+            scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
+                    let before = seen.chains().len();
                     let mut connection = TlsClient::default().connect(address, NAME);
                     seen.note(connection.tls());
                     assert_eq!(connection.get("/abc.narinfo").status, 200);
                     count.fetch_add(1, Ordering::Relaxed);
+                    if seen.chains().len() > before {
+                        // Nobody listens any more when enough has been seen.
+                        let _ = another.send(());
+                    }
                 }
             });
         }
-        let end = Instant::now() + patience(SOON * 3);
-        while seen.chains().len() < 4 && Instant::now() < end {
-            thread::sleep(Duration::from_millis(50));
-        }
+        drop(another);
+        // Ends with the last of those who ask too, should they all fail.
+        while seen.chains().len() < 4 && heard.recv_timeout(patience(SOON * 3)).is_ok() {}
         stop.store(true, Ordering::Relaxed);
     });
     // The first one, perhaps the stand-in before, and renewals.
@@ -135,7 +161,6 @@ fn killed_at_any_step_it_goes_on_where_it_was() {
         "ready",
         "asking https",
         "new account",
-        "asking our own port 80",
         ": ordered",
         "is asked to look",
         "has validated every name",
@@ -152,11 +177,33 @@ fn killed_at_any_step_it_goes_on_where_it_was() {
         let gate = farm.config().start();
         let first = eventually("a certificate", SOON * 3, || leaf(&farm.chain()));
         eventually_true("it being shown", || shown(&gate) == first);
-        // One that the CA was validating while nobody answered has failed; it is ordered again, at once, and once.
+        // An authorization that the CA was validating while nobody answered has failed, and no order comes back from
+        // that (RFC 8555 section 7.1.6); it is ordered again, at once, and once.
         assert!(farm.pebble.orders() <= 2, "killed at {step:?}: {} orders", farm.pebble.orders());
         let accounts = fs::read_dir(farm.state().join("acme/accounts")).expect("accounts").count();
         assert_eq!(accounts, 1, "killed at {step:?}");
     }
+}
+
+#[test]
+fn killed_while_the_ca_looks_it_answers_after_the_restart_and_the_order_goes_on() {
+    if !need("pebble") {
+        return;
+    }
+    // What is in front of the gate keeps the CA waiting until there is somebody to answer.
+    let front = Front::default();
+    let port = free_port();
+    let farm = Farm::reached_through(front.listen(port), port, Ways::default());
+    let gate = farm.config().start();
+    eventually_true("the CA looking", || front.waiting() > 0);
+    gate.signal("KILL");
+    gate.wait_for_exit();
+    drop(gate);
+    let gate = farm.config().start();
+    front.open();
+    eventually("a certificate", SOON * 3, || leaf(&farm.chain()));
+    gate.wait_for_stderr("going on with the order");
+    assert_eq!(farm.pebble.orders(), 1);
 }
 
 #[test]
@@ -218,6 +265,8 @@ fn answers_of_another_gate_and_of_another_client_are_given_side_by_side_on_both_
     let theirs = webroot.join(".well-known/acme-challenge");
     fs::create_dir_all(&theirs).expect("a webroot");
     fs::write(theirs.join("theirs"), "theirs.thumb").expect("a token");
+    fs::write(theirs.join(".hidden"), "secret").expect("a file");
+    std::os::unix::fs::symlink(farm.state().join("acme"), theirs.join("out")).expect("a link");
     let site = Site::new(NAME)
         .set("certificate", "\"acme\"")
         .set("webroot", &quoted(&webroot.display().to_string()))
@@ -240,10 +289,27 @@ fn answers_of_another_gate_and_of_another_client_are_given_side_by_side_on_both_
         for (token, answer) in [("ours", "ours.thumb"), ("theirs", "theirs.thumb")] {
             let response = connect().get(&format!("/.well-known/acme-challenge/{token}"));
             assert_eq!((response.status, response.text().as_str()), (200, answer));
+            // A changed answer is a changed answer at once.
+            assert!(response.header("age").is_none() && response.header("location").is_none());
         }
-        for path in
-            ["none", "..%2fsecret", "../secret", "%2e%2e/secret", ".new-1", "ours%00", "ours/../../secret"]
-        {
+        for path in [
+            "none",
+            "..%2fsecret",
+            "../secret",
+            "%2e%2e/secret",
+            "%2e%2e%2fsecret",
+            "%252e%252e%252fsecret",
+            "..%5csecret",
+            "ours.new",
+            "ours%00",
+            "theirs%00",
+            "theirs%2f..%2fhidden",
+            ".hidden",
+            "%2ehidden",
+            "ours/../../secret",
+            "out/secret",
+            "out",
+        ] {
             let response = connect().get(&format!("/.well-known/acme-challenge/{path}"));
             assert!([400, 404].contains(&response.status) && !response.text().contains("secret"), "{path}");
         }
@@ -309,6 +375,9 @@ fn a_full_disk_orders_nothing_and_loses_nothing() {
     let said = String::from_utf8_lossy(&refused.stdout).into_owned();
     assert!(said.contains("nothing was ordered"), "{said}");
     assert_eq!((shown(&gate), farm.pebble.orders()), (first, 1));
+    // What could not be written down is known to the gate all the same.
+    let error = list(&gate)[0]["last_error"].as_str().map(str::to_owned);
+    assert!(error.as_ref().is_some_and(|error| error.contains("nothing was ordered")), "{error:?}");
     fs::remove_file(farm.state().join("ballast")).expect("room again");
     let output = gate.command(&["cert", "renew", "--force"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -321,6 +390,29 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
+}
+
+#[test]
+fn the_demo_orders_its_certificate_where_it_is_told_to() {
+    if !need("pebble") || !need("curl") {
+        return;
+    }
+    let port = free_port();
+    let pebble = Pebble::start(port, Ways::default());
+    let root = pebble.root().display().to_string();
+    let demo = Demo::start_with(port, &["--acme", &pebble.directory(), "--acme-ca", &root]);
+    assert!(demo.screen.contains(&pebble.directory()), "{}", demo.screen);
+    let chain = demo.folder().join("state/certificates/localhost/fullchain.pem");
+    let ordered = eventually("a certificate", SOON * 3, || leaf(&chain));
+    eventually_true("it being shown", || shown_at(demo.address("https"), "localhost") == ordered);
+    for command in demo.commands() {
+        let said = run(Command::new("bash").args(["-c", &command]).current_dir(demo.folder()));
+        assert!(!said.is_empty(), "{command}");
+    }
+    // Its answer says how it stands.
+    let list = demo.screen.lines().find(|line| line.contains("cert list")).expect("a command").trim();
+    let listed = run(Command::new("sh").args(["-c", &list.replacen("farmgate", BINARY, 1)]));
+    assert!(listed.contains("localhost") && listed.contains("Pebble"), "{listed}");
 }
 
 #[test]

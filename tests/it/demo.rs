@@ -22,17 +22,23 @@ use super::support::{SOON, eventually, eventually_true, need, output, run};
 const END: &str = "Ctrl-C";
 
 /// A demo that is up. Killed when dropped.
-struct Demo {
+pub struct Demo {
     child: Child,
     /// Where it may put its folder, and nobody else does.
     temporary: TempDir,
-    screen: String,
+    pub screen: String,
 }
 
 impl Demo {
     fn start() -> Demo {
+        Demo::start_with(0, &[])
+    }
+
+    /// With these arguments besides.
+    pub fn start_with(http: u16, arguments: &[&str]) -> Demo {
         let temporary = tempfile::tempdir().expect("a folder");
-        let mut child = demo(&temporary, 0, 0).stderr(Stdio::null()).spawn().expect("the program");
+        let mut child =
+            demo(&temporary, http, 0).args(arguments).stderr(Stdio::null()).spawn().expect("the program");
         let shown = Arc::new(Mutex::new(String::new()));
         let (sink, stdout) = (shown.clone(), child.stdout.take().expect("stdout is piped"));
         thread::spawn(move || {
@@ -55,7 +61,7 @@ impl Demo {
         rest.split_whitespace().next().unwrap_or_default().to_string()
     }
 
-    fn address(&self, scheme: &str) -> SocketAddr {
+    pub fn address(&self, scheme: &str) -> SocketAddr {
         let port = self.shown(&format!("{scheme}://localhost:"));
         let port = port.trim_end_matches('/').parse().unwrap_or_else(|error| panic!("{port:?}: {error}"));
         SocketAddr::from(([127, 0, 0, 1], port))
@@ -65,7 +71,7 @@ impl Demo {
         Connection::plain(self.address("http"), "localhost")
     }
 
-    fn folder(&self) -> PathBuf {
+    pub fn folder(&self) -> PathBuf {
         self.shown("files ").into()
     }
 
@@ -74,7 +80,7 @@ impl Demo {
     }
 
     /// The commands on the screen, each on one line.
-    fn commands(&self) -> Vec<String> {
+    pub fn commands(&self) -> Vec<String> {
         let joined = self.screen.replace("\\\n", " ");
         let lines = joined.lines().map(str::trim).filter(|line| !line.starts_with('#'));
         lines

@@ -60,11 +60,17 @@ pub struct Config {
     tables: BTreeMap<String, BTreeMap<String, String>>,
     sites: Vec<Site>,
     pub(super) environment: Vec<(String, String)>,
+    pub(super) through: Vec<String>,
 }
 
 impl Config {
     pub fn new(site: Site) -> Config {
-        let config = Config { tables: BTreeMap::new(), sites: vec![site], environment: Vec::new() };
+        let config = Config {
+            tables: BTreeMap::new(),
+            sites: vec![site],
+            environment: Vec::new(),
+            through: Vec::new(),
+        };
         config
             .set("listen.http", "[\"127.0.0.1:0\"]")
             .set("listen.https", "[\"127.0.0.1:0\"]")
@@ -99,6 +105,12 @@ impl Config {
     /// For the program's environment.
     pub fn environment(mut self, name: &str, value: &str) -> Config {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Another program that starts it, with these arguments before its own.
+    pub fn through(mut self, command: &[&str]) -> Config {
+        self.through = command.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 

@@ -32,8 +32,10 @@ impl Config {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("farmgate.toml");
         fs::write(&path, self.text(folder.path())).expect("write the configuration");
-        let mut command = Command::new(BINARY);
+        let mut words = self.through.iter().map(String::as_str).chain([BINARY]);
+        let mut command = Command::new(words.next().expect("the program at least"));
         command
+            .args(words)
             .args(["run", "--config"])
             .arg(&path)
             .env("NO_COLOR", "1")
