@@ -108,7 +108,11 @@ impl Page {
 
     fn space(&mut self, space: &SpaceStats) {
         let SpaceStats { name, count: responses, bytes, max_size, .. } = space;
-        let used = format!("{} of {}, {} responses", size(*bytes), size(*max_size), count(*responses));
+        let responses = match responses {
+            1 => "1 response".to_owned(),
+            more => format!("{} responses", count(*more)),
+        };
+        let used = format!("{} of {}, {responses}", size(*bytes), size(*max_size));
         self.meter(&format!("  {name}"), *bytes, *max_size, &used);
     }
 
@@ -185,7 +189,7 @@ impl Page {
         };
         let mut text = format!("{:<32} {state}", backend.url);
         if backend.requests > 0 {
-            let _ = write!(text, ", at {} requests", count(backend.requests));
+            let _ = write!(text, ", {} in flight", count(backend.requests));
         }
         self.row(&backend.role, &text);
         if let Some(last) = &backend.last_error {
@@ -197,8 +201,9 @@ impl Page {
 
     /// How much of `whole` `part` is, as a bar and in numbers.
     fn meter(&mut self, label: &str, part: u64, whole: u64, text: &str) {
-        let filled =
-            (u128::from(part) * BAR as u128).div_ceil(u128::from(whole.max(1))).min(BAR as u128) as usize;
+        // Full only when it is all of it, and empty only when it is nothing.
+        let filled = (u128::from(part) * BAR as u128 / u128::from(whole.max(1))).min(BAR as u128) as usize;
+        let filled = filled.max(usize::from(part > 0));
         let bar = self.toned(Tone::Good, &"█".repeat(filled));
         let rest = self.toned(Tone::Quiet, &"░".repeat(BAR - filled));
         let share = if whole == 0 { "–".to_owned() } else { format!("{} %", percent(part, whole)) };
@@ -335,7 +340,7 @@ mod tests {
             "1 min 0 s ago: refused",
             "line 3: no",
             "farm.example ci.farm.example",
-            "http://localhost:8081            DOWN, at 3 requests",
+            "http://localhost:8081            DOWN, 3 in flight",
             "last error 2 min 0 s ago: connection\u{fffd} refused",
             "61 d 0 h left, acme, CN=R3",
             "not for ci.farm.example",
@@ -357,6 +362,20 @@ mod tests {
             without = without.replace(&format!("\x1b[{code}m"), "");
         }
         assert!(without != coloured && without == plain, "{without}\n{plain}");
+    }
+
+    #[test]
+    fn a_bar_is_full_or_empty_only_when_it_is_all_or_nothing() {
+        let bar = |part: u64, whole: u64| {
+            let mut page = Page { screen: Screen { colour: false, width: 80 }, text: String::new() };
+            page.meter("x", part, whole, "");
+            page.text.matches('█').count()
+        };
+        assert_eq!([bar(0, 0), bar(0, 9), bar(1, 1_000_000), bar(5, 10)], [0, 0, 1, BAR / 2]);
+        assert_eq!(
+            [bar(999_999, 1_000_000), bar(7, 7), bar(u64::MAX, u64::MAX), bar(9, 7)],
+            [19, BAR, BAR, BAR]
+        );
     }
 
     #[test]

