@@ -11,9 +11,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest;
 use farmgate::admin::Gate;
 use farmgate::admin::ca::{self, Authority, CaError, Init, KeyType};
-use farmgate::config;
+use farmgate::config::{self, LogFormat};
 use farmgate::control::{Reply, Request, Screen};
-use farmgate::log::{Anonymiser, Entry};
+use farmgate::log::filter::{Columns, Rule, Where, filter};
+use farmgate::log::{Anonymiser, Dates, Entry, RequestId};
 use farmgate::route::{AdminPrefix, Decision, Door, decide, well_known_segments};
 use rustls::pki_types::CertificateDer;
 
@@ -203,15 +204,19 @@ pub fn access_log(_: &Path) -> Target {
             true => IpAddr::from(octets),
             false => IpAddr::from([octets[0], octets[1], octets[2], octets[3]]),
         };
-        let [id, user, method, target, referer, user_agent] = std::array::from_fn(|_| fields.field());
+        let [user, method, target, referer, user_agent] = std::array::from_fn(|_| fields.field());
         let (user, method) = (String::from_utf8_lossy(user), String::from_utf8_lossy(method));
-        // Made here, and not by anybody outside.
-        let id = String::from_utf8_lossy(id).chars().filter(char::is_ascii_alphanumeric).collect::<String>();
         let entry = Entry {
             client,
-            id: (!id.is_empty()).then_some(&id),
+            id: RequestId::from(data.len() as u64),
             user: Some(&user),
             time: now(),
+            duration: Duration::from_micros(data.len() as u64),
+            backend: None,
+            secure: six,
+            site: Some("farm.example"),
+            route: "page",
+            cache: None,
             method: &method,
             target,
             version: "HTTP/1.1",
@@ -221,17 +226,75 @@ pub fn access_log(_: &Path) -> Target {
             user_agent: Some(user_agent),
         };
         let anonymiser = Anonymiser::new(12, 84);
-        let mut line = Vec::new();
-        entry.write(anonymiser, &mut line);
-        let text = std::str::from_utf8(&line).expect("plain ASCII");
-        let text = text.strip_suffix('\n').expect("a line");
-        assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{text:?}");
-        assert_eq!(text.matches('"').count(), 6, "{text:?}");
+        let masked = anonymiser.mask(client).to_string();
+        let line = |format| {
+            let mut line = Vec::new();
+            entry.write(format, anonymiser, &mut Dates::default(), &mut line);
+            let text = String::from_utf8(line).expect("plain ASCII");
+            let text = text.strip_suffix('\n').expect("a line").to_owned();
+            assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{text:?}");
+            text
+        };
+        let combined = line(LogFormat::Combined);
+        assert_eq!(combined.matches('"').count(), 6, "{combined:?}");
         // Address, id and user are a word each, whatever is in them.
-        let fourth = text.split(' ').nth(3).unwrap_or_default();
-        assert_eq!(fourth, "[01/Jan/2027:00:00:00", "{text:?}");
-        assert!(text.starts_with(&format!("{} ", anonymiser.mask(client))), "{text:?}");
+        let fourth = combined.split(' ').nth(3).unwrap_or_default();
+        assert_eq!(fourth, "[01/Jan/2027:00:00:00", "{combined:?}");
+        assert!(combined.starts_with(&format!("{masked} ")), "{combined:?}");
+        let json: serde_json::Value = serde_json::from_str(&line(LogFormat::Json)).expect("JSON");
+        for (name, value) in [("target", target), ("referer", referer), ("user_agent", user_agent)] {
+            assert_eq!(json[name].as_str().expect("a text"), String::from_utf8_lossy(value));
+        }
+        assert_eq!(json["client"].as_str().expect("a text"), masked);
     })
+}
+
+/// Log lines for `farmgate anonip`.
+pub fn anonip(_: &Path) -> Target {
+    let rule = Rule { anonymiser: Anonymiser::new(12, 84), increment: 0, skip_private: false };
+    let columns = Columns::new(&[1, 3], b" ", None).expect("good columns");
+    Box::new(move |data| {
+        for at in [Where::Everywhere, Where::Columns(columns.clone())] {
+            let run = |input: &mut dyn std::io::Read| {
+                let mut output = Vec::new();
+                filter(input, &mut output, &at, &rule).expect("memory");
+                output
+            };
+            let output = run(&mut &data[..]);
+            assert_eq!(run(&mut Dribble(data)), output, "it matters how the input comes");
+            if matches!(at, Where::Columns(_)) {
+                continue;
+            }
+            // A word that is an address is one for everybody.
+            let words = |bytes: &[u8]| -> Vec<Option<IpAddr>> {
+                let words = bytes.split(|&byte| byte == b' ').map(std::str::from_utf8);
+                words.map(|word| word.ok()?.parse().ok()).collect()
+            };
+            let (before, after) = (words(data), words(&output));
+            assert_eq!(before.len(), after.len(), "no word is lost");
+            for (before, after) in before.into_iter().zip(after) {
+                let is_nobodys = before.is_some_and(|address| address.is_unspecified());
+                assert!(
+                    is_nobodys
+                        || after == before.map(|address| rule.anonymiser.mask(address))
+                        || before.is_none()
+                );
+            }
+        }
+    })
+}
+
+/// Gives three bytes at a time.
+struct Dribble<'a>(&'a [u8]);
+
+impl std::io::Read for Dribble<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.0.len().min(buffer.len()).min(3);
+        let (now, later) = self.0.split_at(count);
+        buffer[..count].copy_from_slice(now);
+        self.0 = later;
+        Ok(count)
+    }
 }
 
 struct Fields<'a>(&'a [u8]);

@@ -5,6 +5,7 @@
 //! and its own pool of connections to the backends. A request never leaves the thread it arrived on, so nothing
 //! on its way needs to wake another core up.
 
+mod access_logs;
 mod acme;
 mod endpoint;
 pub mod inspect;

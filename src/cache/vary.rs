@@ -4,6 +4,10 @@ use http::header::{HeaderMap, HeaderName, VARY};
 
 /// Fields a response may nominate; one with more is kept from the cache.
 const MOST: usize = 16;
+/// Fields that say who asks. An answer chosen by one is for nobody else, and what was asked with is written to disk
+/// with the answer: no address is to be.
+const OF_ONE_CLIENT: [&str; 6] =
+    ["cf-connecting-ip", "forwarded", "from", "true-client-ip", "x-forwarded-for", "x-real-ip"];
 
 /// The fields a response was chosen by, with the values of the request that it answered. Sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -26,6 +30,9 @@ impl Selecting {
                     name => names.push(HeaderName::from_bytes(name).ok()?),
                 }
             }
+        }
+        if names.iter().any(|name| OF_ONE_CLIENT.contains(&name.as_str())) {
+            return None;
         }
         names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
         names.dedup();
@@ -100,6 +107,14 @@ mod tests {
         }
         let two = headers(&[("vary", "accept"), ("vary", "*")]);
         assert!(Selecting::new(&HeaderMap::new(), &two).is_none());
+    }
+
+    #[test]
+    fn what_varies_by_who_asks_is_kept_for_nobody() {
+        let request = [("x-forwarded-for", "203.0.113.77"), ("forwarded", "for=203.0.113.77")];
+        for vary in ["X-Forwarded-For", "Accept, Forwarded", "x-real-ip"] {
+            assert!(varying(vary, &request).is_none(), "{vary}");
+        }
     }
 
     #[test]

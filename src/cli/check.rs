@@ -24,7 +24,7 @@ pub(super) fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
         }
         Err(error) => return Err(error.into()),
     };
-    let mut report = inspect::inspect(&loaded.config, &loaded.given);
+    let mut report = inspect::inspect(&loaded.config);
     report.warnings.extend(inspect::in_short(&loaded.warnings));
     if arguments.json {
         let json =

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and which part of the library does it.
 
 mod admin;
+mod anonip;
 mod cache;
 mod cert;
 mod check;
@@ -42,6 +43,8 @@ enum Command {
     /// Make the admin CA; issue, revoke and list client certificates.
     #[command(subcommand)]
     Admin(admin::Command),
+    /// Mask addresses in log lines: a filter.
+    Anonip(anonip::Arguments),
     /// Show what the cache holds, or let go of it.
     #[command(subcommand)]
     Cache(cache::Command),
@@ -67,6 +70,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Run => run::run(&config),
         Command::Check(arguments) => check::run(&config, &arguments),
         Command::Admin(command) => admin::run(&config, command),
+        Command::Anonip(arguments) => anonip::run(&arguments),
         Command::Cache(command) => cache::run(&config, command),
         Command::Cert(command) => cert::run(&config, &command),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -195,6 +195,7 @@ fn access_log(table: &mut Reader<'_, '_>, folder: &Path) -> AccessLog {
         rotate: table.table("rotate", |rotate| Rotate {
             size: rotate.get("size", positive_size).unwrap_or(100 * MIB),
             keep: rotate.get("keep", number(0..=100_000u32)).unwrap_or(7),
+            age: rotate.get("age", positive_duration),
         }),
     }
 }

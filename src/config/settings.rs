@@ -346,6 +346,8 @@ pub struct Rotate {
     pub size: u64,
     /// How many of those put aside are kept; 0 keeps none.
     pub keep: u32,
+    /// How long a file is written before it is put aside, if it is not full before. Never zero.
+    pub age: Option<Duration>,
 }
 
 /// Where the state of the gate can be read.

@@ -1,7 +1,5 @@
 //! Responses that the gate makes itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use bytes::Bytes;
 use http::header;
 use pingora::Result;
@@ -9,6 +7,7 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession as Session;
 
 use super::error_page::Problem;
+use crate::log::RequestId;
 
 /// Sends `body` with `status`.
 pub async fn send(session: &mut Session, status: u16, content_type: &str, body: Bytes) -> Result<()> {
@@ -21,14 +20,12 @@ pub async fn send(session: &mut Session, status: u16, content_type: &str, body: 
     send_whole(session, response, body).await
 }
 
-/// Sends the page for `problem`, and gives the id it is known by.
-pub async fn send_problem(session: &mut Session, problem: &Problem) -> Result<String> {
-    let id = new_id();
+/// Sends the page for `problem`, which befell the request with `id`.
+pub async fn send_problem(session: &mut Session, id: RequestId, problem: &Problem) -> Result<()> {
     let html = wants_html(session);
     let content_type = if html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
-    let page = problem.page(&id, html);
-    send(session, problem.status(), content_type, page.into()).await?;
-    Ok(id)
+    let page = problem.page(id, html);
+    send(session, problem.status(), content_type, page.into()).await
 }
 
 /// Sends the client to the same target at `https://host`.
@@ -55,16 +52,3 @@ fn wants_html(session: &Session) -> bool {
         .iter()
         .any(|accept| accept.as_bytes().windows(9).any(|part| part == b"text/html"))
 }
-
-/// An id for one error: unlike any other of this process, and unlikely to be another's.
-pub fn new_id() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let count = NEXT.fetch_add(1, Ordering::Relaxed);
-    let process = *START.get_or_init(|| {
-        use std::hash::{BuildHasher, RandomState};
-        RandomState::new().hash_one(std::process::id()) as u32
-    });
-    format!("{process:08x}{count:06x}")
-}
-
-static START: std::sync::OnceLock<u32> = std::sync::OnceLock::new();

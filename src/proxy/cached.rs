@@ -30,7 +30,8 @@ const TRIES: usize = 3;
 /// The cache's own waits end by the backend's timeouts.
 const AS_LONG_AS_IT_TAKES: Duration = Duration::MAX;
 
-/// Answers a GET or HEAD from the cache, or has the backend asked for it.
+/// Answers a GET or HEAD from the cache, or has the backend asked for it. What the cache did is `noted`
+/// before anything is sent.
 pub async fn serve(
     cache: &Arc<Cache>,
     worker: &Arc<Worker>,
@@ -38,6 +39,7 @@ pub async fn serve(
     ctx: &Context,
     upstream: Destination,
     kept: Kept,
+    noted: &mut Option<CacheOutcome>,
 ) -> Result<()> {
     let settings = &ctx.generation.config.cache;
     let request = session.req_header();
@@ -71,6 +73,7 @@ pub async fn serve(
         Which::Logs => Space::Logs,
     };
     let outcome = CacheOutcome::from(response.outcome);
+    *noted = Some(outcome);
     worker.cache[counted.index()][outcome.index()].increment();
     let is_stored = outcome != CacheOutcome::Miss;
     let mut delivery = response.for_request(&method, &headers);

@@ -9,7 +9,8 @@ use super::generation::{Generation, Live, Site};
 use super::plan::Upstream;
 use crate::admin::Administrator;
 use crate::listen::{ConnectionInfo, info_of};
-use crate::metrics::{Route, Spent};
+use crate::log::RequestId;
+use crate::metrics::{CacheOutcome, Route, Spent};
 
 /// The state of one request.
 pub struct Context {
@@ -23,8 +24,10 @@ pub struct Context {
     pub upstream: Option<Upstream>,
     /// The administrator that was let in.
     pub administrator: Option<Administrator>,
-    /// The id of the error page, if one was sent.
-    pub error_id: Option<String>,
+    /// What it is called in the logs, and on an error page.
+    pub id: RequestId,
+    /// What the cache did, where it was asked.
+    pub cache: Option<CacheOutcome>,
     /// When its head was here.
     pub began: Instant,
     /// Where its time went since then.
@@ -39,7 +42,8 @@ impl Context {
             route: Route::Malformed,
             upstream: None,
             administrator: None,
-            error_id: None,
+            id: RequestId::next(),
+            cache: None,
             began: Instant::now(),
             spent: Spent::default(),
         }

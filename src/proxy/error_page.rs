@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::admin::Refusal;
+use crate::log::RequestId;
 
 /// What is wrong with a request, or with what stands behind the gate.
 #[derive(Clone, Debug)]
@@ -124,7 +125,7 @@ impl Problem {
     }
 
     /// The page: HTML for those who ask for it, text for the rest. `id` is what the log has it under.
-    pub fn page(&self, id: &str, html: bool) -> String {
+    pub fn page(&self, id: RequestId, html: bool) -> String {
         let (status, title, text) = (self.status(), self.title(), self.explanation());
         if !html {
             return format!("{status} {title}\n{text}\nid {id}\n");
@@ -153,7 +154,7 @@ mod tests {
     fn a_page_says_what_is_wrong_and_under_which_id() {
         let problem = Problem::AdminOverPlainHttp;
         for html in [true, false] {
-            let page = problem.page("abc123", html);
+            let page = problem.page(RequestId::from(0xabc123), html);
             assert!(page.contains("403") && page.contains("Forbidden"));
             assert!(page.contains("plain HTTP"));
             assert!(page.contains("abc123"));

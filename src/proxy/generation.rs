@@ -59,6 +59,29 @@ pub struct Logs {
     pub https: Arc<AccessLog>,
 }
 
+impl Logs {
+    /// Opens the files anew, which somebody has put aside.
+    pub fn reopen(&self) {
+        self.each().for_each(AccessLog::reopen);
+    }
+
+    /// Puts the files aside by other rules from now on.
+    pub fn rotate_by(&self, rules: &config::Rotate) {
+        self.each().for_each(|log| log.rotate_by(rules));
+    }
+
+    /// Waits until all that was noted is written, for a moment at the most.
+    pub fn close(&self) {
+        self.each().for_each(AccessLog::close);
+    }
+
+    /// One file for both is one log.
+    fn each(&self) -> impl Iterator<Item = &AccessLog> {
+        let https = (!Arc::ptr_eq(&self.http, &self.https)).then_some(&*self.https);
+        std::iter::once(&*self.http).chain(https)
+    }
+}
+
 impl Generation {
     /// Makes `config` ready. Fails only on an admin prefix that the router cannot guard.
     pub fn new(

@@ -30,7 +30,7 @@ use crate::acme::Challenges;
 use crate::backend::{self, Forwarded, Head, Peers, Pool, Use};
 use crate::cache::{Cache, Key};
 use crate::log::Entry;
-use crate::metrics::{Worker, waiting};
+use crate::metrics::{CacheOutcome, Worker, waiting};
 use crate::route;
 
 /// A head larger than this gets 431. nginx takes 32 KiB; the engine would take 1 MiB.
@@ -200,7 +200,12 @@ impl Gatekeeper {
         ctx.upstream = Some(upstream);
         match upstream.kept.filter(|_| session.is_body_empty()) {
             Some(kept) => {
-                Box::pin(cached::serve(&self.cache, &self.worker, session, ctx, upstream, kept)).await
+                let mut outcome = None;
+                let (cache, worker) = (&self.cache, &self.worker);
+                let serve = cached::serve(cache, worker, session, ctx, upstream, kept, &mut outcome);
+                let served = Box::pin(serve).await;
+                ctx.cache = outcome;
+                served
             }
             None => self.relay(session, ctx, upstream).await,
         }
@@ -211,8 +216,7 @@ impl Gatekeeper {
             // A client that does not speak as we do may mean something else by what it sends next.
             session.set_keepalive(None);
         }
-        ctx.error_id = Some(Box::pin(answer::send_problem(session, problem)).await?);
-        Ok(())
+        Box::pin(answer::send_problem(session, ctx.id, problem)).await
     }
 
     async fn serve_well_known(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
@@ -298,16 +302,14 @@ impl Gatekeeper {
             // The client is gone, or has half an answer: cutting the connection is the only way left to tell.
             return false;
         };
-        let sent = answer::send_problem(session, &problem).await;
-        let id = sent.as_ref().map_or("-", String::as_str);
+        let sent = answer::send_problem(session, ctx.id, &problem).await;
         if problem.status() >= 500 {
             measure::backend_failed(&self.worker, ctx, &problem, || reason(error));
             let site = ctx.site().settings.names.first().map_or("-", String::as_str);
-            warn!("{site}: {} {} (id {id}): {}", problem.status(), problem.title(), reason(error));
+            warn!("{site}: {} {} (id {}): {}", problem.status(), problem.title(), ctx.id, reason(error));
         }
-        ctx.error_id = sent.ok();
         // A batch of lookups should not end because one of them failed.
-        ctx.error_id.is_some() && session.is_body_done()
+        sent.is_ok() && session.is_body_done()
     }
 
     fn log(&self, session: &mut Session, ctx: &Context) {
@@ -322,9 +324,19 @@ impl Gatekeeper {
         let user = ctx.administrator.as_ref().map(|admin| admin.header_safe_common_name());
         let entry = Entry {
             client: connection.peer.ip(),
-            id: ctx.error_id.as_deref(),
+            id: ctx.id,
             user: user.as_deref(),
             time: SystemTime::now(),
+            duration: ctx.began.elapsed(),
+            // Who was answered by the cache was kept waiting by nobody else.
+            backend: ctx
+                .upstream
+                .filter(|_| !matches!(ctx.cache, Some(CacheOutcome::Hit | CacheOutcome::Stale)))
+                .map(|_| ctx.spent.on_backend()),
+            secure: connection.tls.is_some(),
+            site: ctx.site().settings.names.first().map(String::as_str),
+            route: ctx.route.token(),
+            cache: ctx.cache.map(CacheOutcome::token),
             method: request.method.as_str(),
             target: plan::target_of(request),
             version: version_name(request.version),

@@ -272,7 +272,7 @@ mod tests {
     use crate::admin::{Gate, Refusal};
     use crate::config;
     use crate::listen::TlsInfo;
-    use crate::log::{AccessLog, Anonymiser};
+    use crate::log::AccessLog;
     use crate::metrics::Metrics;
     use crate::proxy::Logs;
 
@@ -300,7 +300,7 @@ mod tests {
     impl Farm {
         fn new() -> Self {
             let config = config::parse(FARM, Path::new("/farm.toml")).unwrap().config;
-            let off = Arc::new(AccessLog::off(Anonymiser::new(12, 84)));
+            let off = Arc::new(AccessLog::off());
             let gate = Arc::new(Gate::load(Path::new("/nonexistent"), &[]));
             let logs = Logs { http: off.clone(), https: off };
             Self(Generation::new(Arc::new(config), gate, logs, Metrics::new(1)).unwrap())

@@ -1,13 +1,12 @@
 //! Answers to what the engine's parser refused: the same page as for every other error, and a line in the log.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::answer::new_id;
 use super::error_page::Problem;
 use super::generation::Live;
 use crate::listen::{ConnectionInfo, Refusals};
-use crate::log::Entry;
+use crate::log::{Entry, RequestId};
 use crate::metrics::{Protocol, Request, Route, Spent, Worker};
 
 /// Dresses and logs the parser's refusals.
@@ -26,15 +25,22 @@ impl ParserRefusals {
 impl Refusals for ParserRefusals {
     fn response(&self, status: u16, connection: &ConnectionInfo) -> Vec<u8> {
         let problem = Problem::from_status(status);
-        let (id, status, title) = (new_id(), problem.status(), problem.title());
-        let page = problem.page(&id, false);
+        let (id, status, title) = (RequestId::next(), problem.status(), problem.title());
+        let page = problem.page(id, false);
         let generation = self.live.load();
         let log = if connection.tls.is_some() { &generation.logs.https } else { &generation.logs.http };
         log.record(&Entry {
             client: connection.peer.ip(),
-            id: Some(&id),
+            id,
             user: None,
             time: SystemTime::now(),
+            duration: Duration::ZERO,
+            backend: None,
+            secure: connection.tls.is_some(),
+            // Nobody knows which site it was for.
+            site: None,
+            route: Route::Malformed.token(),
+            cache: None,
             // What could not be parsed is not quoted: it may be anything, an address included.
             method: "-",
             target: b"-",
@@ -44,7 +50,6 @@ impl Refusals for ParserRefusals {
             referer: None,
             user_agent: None,
         });
-        // Nobody knows which site it was for.
         generation.site(0).metrics.record(
             &self.worker,
             &Request {

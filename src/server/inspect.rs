@@ -1,6 +1,5 @@
 //! What `farmgate check` finds out: everything `run` would load, without serving.
 
-use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
@@ -9,9 +8,7 @@ use serde::Serialize;
 use super::certificates::{OnFailure, Wardrobe, throw_away_client_ca};
 use crate::acme;
 use crate::admin::Gate;
-use crate::config::{
-    Backend, Certificate, Config, Diagnostics, Host, LogFormat, LogRoute, LogTarget, PlainHttp, Site,
-};
+use crate::config::{Backend, Certificate, Config, Diagnostics, Host, LogRoute, LogTarget, PlainHttp, Site};
 use crate::route::AdminPrefix;
 
 /// The findings.
@@ -49,10 +46,10 @@ pub struct Row {
     pub note: &'static str,
 }
 
-/// Looks at everything `config` names. `given` is what the file wrote.
-pub fn inspect(config: &Config, given: &BTreeSet<String>) -> Report {
+/// Looks at everything `config` names.
+pub fn inspect(config: &Config) -> Report {
     let mut errors = Vec::new();
-    let mut warnings = without_effect(given, config);
+    let mut warnings = Vec::new();
     listening(config, &mut errors);
     folders(config, &mut errors);
     let (_, problems) = Wardrobe::default().load(config, OnFailure::Refuse);
@@ -77,22 +74,6 @@ pub fn inspect(config: &Config, given: &BTreeSet<String>) -> Report {
     }
     let sites = config.sites.iter().map(|site| routes(config, site)).collect();
     Report { errors, warnings, sites }
-}
-
-/// What the file asks for that this version does not do.
-pub fn without_effect(given: &BTreeSet<String>, config: &Config) -> Vec<String> {
-    let mut notes = Vec::new();
-    if given.contains("access_log.rotate") {
-        notes.push(
-            "[access_log.rotate] has no effect in this version: logs are not rotated yet; logrotate with \
-             copytruncate does it"
-                .into(),
-        );
-    }
-    if config.access_log.format == LogFormat::Json {
-        notes.push("access_log.format = \"json\" has no effect in this version: the log is combined".into());
-    }
-    notes
 }
 
 /// Each of `diagnostics` on one line, for a log.

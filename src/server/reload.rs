@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::access_logs;
 use super::certificates::{OnFailure, Problem, for_tls, throw_away_client_ca};
 use super::endpoint::Change;
 use super::inspect;
-use super::run::open_logs;
 use super::supervise::{State, Supervisor, load_gate};
 use super::watch::{Looks, Watches};
 use crate::config::{self, Config};
@@ -16,8 +16,7 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
     let old = supervisor.live.load_full();
     let loaded = config::load(&old.config.origin).map_err(|error| error.to_string())?;
     let mut config = loaded.config;
-    let mut notes = inspect::without_effect(&loaded.given, &config);
-    notes.extend(inspect::in_short(&loaded.warnings));
+    let mut notes: Vec<String> = inspect::in_short(&loaded.warnings).collect();
     for (section, changed) in
         [("listen", config.listen != old.config.listen), ("paths", config.paths != old.config.paths)]
     {
@@ -35,7 +34,7 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
         return Err(refused);
     }
     let certificates = for_tls(&shown).ok_or("no site is configured")?;
-    let logs = if config.access_log == old.config.access_log { old.logs.clone() } else { new_logs(&config)? };
+    let logs = logs_for(&config, &old)?;
     let endpoint = Change::between(&old.config.metrics, &config.metrics)?;
     let gate = load_gate(&config, &supervisor.last_seen);
     if let Some(closed) = gate.closed_because() {
@@ -46,6 +45,7 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
 
     supervisor.store.replace(certificates);
     supervisor.cache.reconfigure(&generation.config.cache);
+    generation.logs.rotate_by(&generation.config.access_log.rotate);
     supervisor.live.store(Arc::new(generation));
     supervisor.reconfigure_acme();
     endpoint.carry_out(&mut state.endpoint, &supervisor.metrics);
@@ -66,8 +66,11 @@ fn keep_until_restart(config: &mut Config, old: &Config) {
     config.paths = old.paths.clone();
 }
 
-fn new_logs(config: &Config) -> Result<Logs, String> {
-    let (logs, problems) = open_logs(&config.access_log);
+fn logs_for(config: &Config, old: &Generation) -> Result<Logs, String> {
+    if config.access_log == old.config.access_log {
+        return Ok(old.logs.clone());
+    }
+    let (logs, problems) = access_logs::open(&config.access_log, Some(&old.logs));
     if problems.is_empty() { Ok(logs) } else { Err(problems.join("\n")) }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
+use super::access_logs;
 use super::certificates::{OnFailure, Wardrobe, for_tls, throw_away_client_ca};
 use super::endpoint::{Endpoint, Place};
 use super::inspect;
@@ -23,20 +24,18 @@ use super::workers::{self, Shared, Sockets};
 use crate::acme::Challenges;
 use crate::admin::ca::LastSeen;
 use crate::cache::Cache;
-use crate::config::{self, Config, LogTarget};
+use crate::config::{self, Config};
 use crate::control::{self, Listening};
 use crate::listen::{self, Bound, Caps};
-use crate::log::{AccessLog, Anonymiser};
+use crate::log;
 use crate::metrics::{Metrics, Phase, Surroundings};
-use crate::proxy::{Generation, Live, Logs};
+use crate::proxy::{Generation, Live};
 use crate::tls::{self, CertificateStore};
 
 /// How long requests in flight may take to finish when the gate is told to stop.
 const GRACE: Duration = Duration::from_secs(30);
 /// How often changed files are looked for.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often the access logs are brought to disk.
-const FLUSH: Duration = Duration::from_millis(200);
 /// How often it is written down who was last seen when.
 const REMEMBER: Duration = Duration::from_secs(60);
 
@@ -82,9 +81,6 @@ pub fn run(loaded: config::Loaded, hooks: Hooks) -> Result<(), RunError> {
     for warning in inspect::in_short(&loaded.warnings) {
         warn!("{warning}");
     }
-    for note in inspect::without_effect(&loaded.given, &loaded.config) {
-        warn!("{note}");
-    }
     let gate = Prepared::new(loaded.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(gate.serve(hooks))
@@ -123,9 +119,9 @@ impl Prepared {
             for_tls(&shown).ok_or_else(|| RunError::Refused("no site is configured".into()))?;
         let store = Arc::new(CertificateStore::new(certificates));
         let tls = tls::server_config(store.clone())?;
-        let (logs, problems) = open_logs(&config.access_log);
+        let (logs, problems) = access_logs::open(&config.access_log, None);
         for problem in problems {
-            error!("{problem}; requests are served without it");
+            error!("{problem}; requests are served without it until it can be opened");
         }
         let config = Arc::new(config);
         let last_seen = Arc::new(LastSeen::load(&config.paths.state));
@@ -171,6 +167,7 @@ impl Prepared {
         let mut interrupt = signal(SignalKind::interrupt())?;
         // First and last: it says whether the rest is there.
         supervisor.lock().endpoint = endpoint.map(|place| Endpoint::start(place, &supervisor.metrics));
+        let mut reopen = signal(SignalKind::user_defined1())?;
         let challenges = shared.challenges.clone();
         let (shutdown, shutting_down) = watch::channel(false);
         let (end, ended) = watch::channel(false);
@@ -206,7 +203,6 @@ impl Prepared {
         let mut look = tokio::time::interval(LOOK);
         // A file system that hangs should hold up one look, not collect a thread for each.
         let mut looking: Option<JoinHandle<()>> = None;
-        let mut flush = tokio::time::interval(FLUSH);
         let mut remember = tokio::time::interval(REMEMBER);
         let mut tick = tokio::time::interval(TICK);
         loop {
@@ -215,8 +211,8 @@ impl Prepared {
                 _ = look.tick() => if looking.as_ref().is_none_or(JoinHandle::is_finished) {
                     looking = Some(in_background(&supervisor, Supervisor::take_up_changed_files));
                 },
-                _ = flush.tick() => flush_logs(&supervisor.live),
                 _ = tick.tick() => supervisor.metrics.tick(),
+                _ = reopen.recv() => supervisor.live.load().logs.reopen(),
                 _ = remember.tick() => { in_background(&supervisor, remember_last_seen); }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -241,9 +237,8 @@ impl Prepared {
             let _ = thread.join();
         }
         remember_last_seen(&supervisor);
-        let generation = supervisor.live.load_full();
-        generation.logs.http.close();
-        generation.logs.https.close();
+        supervisor.live.load().logs.close();
+        log::wait_for_retired_writers();
         info!("stopped");
         Ok(())
     }
@@ -294,40 +289,10 @@ fn prepare_folders(config: &Config) {
     }
 }
 
-/// Opens both logs; one that cannot be opened is off, and the reason told.
-pub(super) fn open_logs(settings: &config::AccessLog) -> (Logs, Vec<String>) {
-    let anonymiser = Anonymiser::new(settings.ipv4_mask, settings.ipv6_mask);
-    let mut problems = Vec::new();
-    let mut open = |target: &LogTarget| {
-        AccessLog::open(target, anonymiser).unwrap_or_else(|error| {
-            problems.push(format!("access log {}: {error}", name_of(target)));
-            AccessLog::off(anonymiser)
-        })
-    };
-    let http = Arc::new(open(&settings.http));
-    // One file for both is one log.
-    let https = if settings.http == settings.https { http.clone() } else { Arc::new(open(&settings.https)) };
-    (Logs { http, https }, problems)
-}
-
-fn name_of(target: &LogTarget) -> String {
-    match target {
-        LogTarget::File(path) => path.display().to_string(),
-        LogTarget::Stdout => "on stdout".into(),
-        LogTarget::Off => "off".into(),
-    }
-}
-
 fn remember_last_seen(supervisor: &Supervisor) {
     if let Err(error) = supervisor.last_seen.flush() {
         warn!("the days on which certificates were last seen are not written: {error}");
     }
-}
-
-fn flush_logs(live: &Live) {
-    let generation = live.load();
-    generation.logs.http.flush();
-    generation.logs.https.flush();
 }
 
 /// Reading and checking files takes a moment, in which signals should still be heard.

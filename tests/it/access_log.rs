@@ -10,7 +10,8 @@ fn a_request_is_one_line_of_the_combined_format() {
     let headers = [("User-Agent", "GNU Guile"), ("Referer", "https://farm.example/x")];
     let body = farm.gate.https().get_with("/abc.narinfo?one", &headers).body;
     let line = farm.gate.wait_for_access("https", "/abc.narinfo?one");
-    assert!(line.starts_with("127.0.0.0 - "), "{line}");
+    let id = line.strip_prefix("127.0.0.0 ").and_then(|rest| rest.split(' ').next()).expect("an id");
+    assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}");
     let rest = format!(
         "\"GET /abc.narinfo?one HTTP/1.1\" 200 {} \"https://farm.example/x\" \"GNU Guile\"",
         body.len()
@@ -23,6 +24,67 @@ fn a_request_is_one_line_of_the_combined_format() {
     let line = farm.gate.wait_for_access("http", "/abc.narinfo?two");
     assert!(line.contains("\"-\" \"-\""), "{line}");
     assert!(!farm.gate.access_log("https").iter().any(|line| line.contains("?two")));
+}
+
+#[test]
+fn json_has_a_line_with_all_that_is_known_and_a_parser_gives_it_back() {
+    let farm = Farm::with(|config| config.set("access_log.format", "\"json\""));
+    let line = |which: &str, needle: &str| -> serde_json::Value {
+        serde_json::from_str(&farm.gate.wait_for_access(which, needle)).expect("JSON")
+    };
+    let agent = "a \"b\" \\ \u{e9}\u{1f403}";
+    let body = farm.gate.https().get_with("/abc.narinfo?one", &[("User-Agent", agent)]).body;
+    let one = line("https", "?one");
+    for (name, value) in [
+        ("client", serde_json::json!("127.0.0.0")),
+        ("scheme", "https".into()),
+        ("site", HOST.into()),
+        ("route", "narinfo".into()),
+        ("method", "GET".into()),
+        ("target", "/abc.narinfo?one".into()),
+        ("protocol", "HTTP/1.1".into()),
+        ("status", 200.into()),
+        ("bytes", body.len().into()),
+        ("cache", serde_json::Value::Null),
+        ("admin", serde_json::Value::Null),
+        ("referer", serde_json::Value::Null),
+        ("user_agent", agent.into()),
+    ] {
+        assert_eq!(one[name], value, "{name} of {one}");
+    }
+    let time = one["time"].as_str().expect("a text");
+    assert!(time.len() == 24 && time.ends_with('Z') && &time[10..11] == "T", "{time}");
+    assert!(one["duration"].as_f64() >= one["backend"].as_f64(), "{one}");
+    assert!(one["backend"].is_f64() && one["id"].as_str().is_some_and(|id| id.len() == 16), "{one}");
+
+    for (target, outcome) in [("/static/x.css?a", "miss"), ("/static/x.css?a", "hit")] {
+        farm.gate.http().get(target);
+        let line = line("http", &format!("\"cache\":\"{outcome}\""));
+        assert_eq!((&line["route"], &line["scheme"]), (&"static".into(), &"http".into()));
+        assert_eq!(line["backend"].is_null(), outcome == "hit", "{line}");
+    }
+    farm.gate.https_as(&farm.world.good).get("/admin?good");
+    assert!(line("https", "/admin?good")["admin"].is_string());
+    let mut bad = farm.gate.http();
+    bad.send("NONSENSE\r\n\r\n");
+    let _ = bad.drain();
+    let line = line("http", "malformed");
+    assert_eq!((&line["status"], &line["site"]), (&400.into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn an_error_page_and_the_log_have_the_same_id_as_the_programs_own_log() {
+    let nobody = format!("http://127.0.0.1:{}", super::support::free_port());
+    let gate =
+        Farm::with_site(|site| site.ci(&nobody), |config| config.set("timeouts.backend_restart", "\"0s\""))
+            .gate;
+    let response = gate.https().get("/jobset/x?gone");
+    assert_eq!(response.status, 502);
+    let page = response.text();
+    let line = gate.wait_for_access("https", "/jobset/x?gone");
+    let id = line.split(' ').nth(1).expect("an id");
+    assert!(page.contains(id), "{id} in {page}");
+    gate.wait_for_stderr(&format!("(id {id})"));
 }
 
 #[test]

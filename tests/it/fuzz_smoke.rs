@@ -122,6 +122,11 @@ fn no_line_on_the_control_socket_does_more_than_a_request() {
 }
 
 #[test]
+fn no_line_is_masked_in_one_way_whole_and_in_another_in_pieces() {
+    smoke("anonip", 10_000, targets::anonip);
+}
+
+#[test]
 fn no_request_breaks_a_line_of_the_access_log() {
     smoke("access_log", 10_000, targets::access_log);
 }

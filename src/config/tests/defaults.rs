@@ -169,7 +169,7 @@ fn the_defaults_are_those_of_the_design() {
             format: LogFormat::Combined,
             ipv4_mask: 12,
             ipv6_mask: 84,
-            rotate: Rotate { size: 100 * MIB, keep: 7 },
+            rotate: Rotate { size: 100 * MIB, keep: 7, age: None },
         },
         metrics: Metrics { listen: Some(address("127.0.0.1:9145")) },
         limits: Limits {

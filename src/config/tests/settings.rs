@@ -102,6 +102,11 @@ fn the_outermost_values_are_taken() {
     let access_log =
         config("access_log = { ipv4_mask = 32, ipv6_mask = 128, rotate = { keep = 0 } }").access_log;
     assert_eq!((access_log.ipv4_mask, access_log.ipv6_mask, access_log.rotate.keep), (32, 128, 0));
+    assert_eq!(access_log.rotate.age, None);
+    assert_eq!(
+        config("access_log.rotate.age = '1d'").access_log.rotate.age,
+        Some(std::time::Duration::from_secs(86_400))
+    );
     let access_log = config("access_log = { ipv4_mask = 0, ipv6_mask = 0x54 }").access_log;
     assert_eq!((access_log.ipv4_mask, access_log.ipv6_mask), (0, 84));
     assert!(config("timeouts.backend_restart = '0s'").timeouts.backend_restart.is_zero());

@@ -29,7 +29,10 @@ impl Config {
 
     /// Writes it and starts the program; does not wait.
     pub fn spawn(self) -> Gate {
-        let folder = tempfile::tempdir().expect("a folder");
+        self.spawn_in(Arc::new(tempfile::tempdir().expect("a folder")))
+    }
+
+    fn spawn_in(self, folder: Arc<TempDir>) -> Gate {
         let path = folder.path().join("farmgate.toml");
         fs::write(&path, self.text(folder.path())).expect("write the configuration");
         let mut words = self.through.iter().map(String::as_str).chain([BINARY]);
@@ -61,7 +64,7 @@ impl Config {
 /// A running farmgate. Killed when dropped; says what it logged when the test failed.
 pub struct Gate {
     child: Mutex<Child>,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     path: PathBuf,
     lines: Arc<Mutex<Vec<String>>>,
     /// Ends with the program, when all its lines are there.
@@ -71,6 +74,14 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// Starts the program anew in the same folder, with what the last one left there. That one has ended.
+    pub fn again(&self, config: &Config) -> Gate {
+        assert!(!self.is_running(), "one after the other");
+        let gate = config.clone().spawn_in(self.folder.clone());
+        gate.wait_for_stderr("ready");
+        gate
+    }
+
     pub fn http_addr(&self) -> SocketAddr {
         self.listening("listening http ")
     }
