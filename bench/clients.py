@@ -2,10 +2,12 @@
 
 import concurrent.futures
 import contextlib
+import hashlib
 import re
 import socket
 import ssl
 import subprocess
+import time
 
 from farm import NAME
 
@@ -44,6 +46,20 @@ def download(url, size):
     out = run(["curl", "-sSk", "--http1.1", "-o", "/dev/null", "-w", "%{http_code} %{size_download}", url])
     if out.split() != ["200", str(size)]:
         raise WorkFailed(f"curl got `{out}` (status, bytes) instead of `200 {size}`")
+
+
+def wait_until_cached(port, path, sha256):
+    """Asks until the answer is one from the proxy's cache, and sees to it that the bytes are right."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with connect(port) as raw, client_context(ssl.TLSVersion.TLSv1_3).wrap_socket(raw, server_hostname=NAME) as tls:
+            head, body = get(tls, path)
+        if hashlib.sha256(body).hexdigest() != sha256:
+            raise WorkFailed(f"{path} came out different")
+        if re.search(r"^(cache-status: farmgate; hit|x-cache: HIT)", head, re.I | re.M):
+            return
+        time.sleep(0.05)  # it is kept a moment after it was sent
+    raise WorkFailed(f"{path} is never answered from the cache")
 
 
 def handshake_clients(port, version, resumed):

@@ -11,6 +11,8 @@ from processes import Service
 HERE = os.path.dirname(os.path.abspath(__file__))
 NAME = "bench.example.org"
 SMALL_NAR = 64 * 1024
+STATIC = 20_000
+DOWNLOAD = 64 << 20
 URLS = 200  # narinfos asked for in turn
 BASE32 = "0123456789abcdfghijklmnpqrsvwxyz"  # Nix's alphabet
 
@@ -29,6 +31,8 @@ class Farm:
         self.small_path = f"/nar/zstd/{hashes[0]}-small-1.0"
         self.large_path = f"/nar/zstd/{hashes[1]}-large-1.0"
         self.small_sha256 = None
+        self.static_path, self.download_path = "/static/css/style.css", "/download/7/image.iso"
+        self.sha256 = {}  # of what is kept
 
     def start(self, cpus=None):
         folder = os.path.join(self.folder, "backend")
@@ -42,6 +46,15 @@ class Farm:
         with open(os.path.join(nars, os.path.basename(self.large_path)), "wb") as nar:
             for _ in range(self.large_bytes >> 20):
                 nar.write(piece)
+
+        for path, content in [
+            (self.static_path, random.Random(5).randbytes(STATIC)),
+            (self.download_path, random.Random(6).randbytes(DOWNLOAD)),
+        ]:
+            file = os.path.join(folder, "content", path.lstrip("/"))
+            os.makedirs(os.path.dirname(file))
+            write(file, content)
+            self.sha256[path] = hashlib.sha256(content).hexdigest()
 
         (self.port,) = free_ports(1)
         render("nginx-common.conf", folder)

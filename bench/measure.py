@@ -9,7 +9,7 @@ from typing import Callable
 
 import clients
 from clients import WorkFailed
-from farm import NAME, SMALL_NAR
+from farm import DOWNLOAD, NAME, SMALL_NAR, STATIC
 from processes import CpuMeter
 
 
@@ -20,12 +20,14 @@ class Scale:
     narinfos: int = 40_000
     small_nars: int = 4_000
     large_mib: int = 256
+    statics: int = 20_000
+    downloads: int = 8  # one after the other
     handshakes: int = 1_000  # a multiple of four, the number of clients
     idle: int = 500
 
 
 FULL = Scale()
-QUICK = Scale(narinfos=10_000, small_nars=1_600, large_mib=64, handshakes=300, idle=250)
+QUICK = Scale(narinfos=10_000, small_nars=1_600, large_mib=64, statics=8_000, downloads=4, handshakes=300, idle=250)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,28 @@ def large_nar(stage, peer):
     return cpu.us / (downloads * stage.farm.large_bytes / (1 << 20))
 
 
+def static_files(protocol, in_flight=1):
+    """Hits: the file is in the peer's cache before the counting begins."""
+    def sample(stage, peer):
+        requests, path = stage.scale.statics, stage.farm.static_path
+        clients.wait_until_cached(peer.https, path, stage.farm.sha256[path])
+        urls = stage.urls_file(peer, [path], True)
+        with CpuMeter(peer.service) as cpu:
+            clients.h2load(urls, requests, requests // 400, STATIC, protocol=protocol, in_flight=in_flight)
+        return cpu.us / requests
+    return sample
+
+
+def cached_download(stage, peer):
+    path = stage.farm.download_path
+    clients.wait_until_cached(peer.https, path, stage.farm.sha256[path])
+    downloads = stage.scale.downloads
+    with CpuMeter(peer.service) as cpu:
+        for _ in range(downloads):
+            clients.download(peer.url(path), DOWNLOAD)
+    return cpu.us / (downloads * DOWNLOAD / (1 << 20))
+
+
 def handshakes(version, resumed):
     def sample(stage, peer):
         pairs = clients.handshake_clients(peer.https, version, resumed)
@@ -113,6 +137,9 @@ ROWS = [
     Row("narinfo-h2", "narinfo, HTTP/2, 8 streams", "µs/request", narinfos("h2", in_flight=8)),
     Row("nar-small", "nar 64 KiB, TLS", "µs/request", small_nars),
     Row("nar-large", "nar 256 MiB, TLS", "µs/MiB", large_nar),
+    Row("static-tls", "static file 20 KB, cached, TLS", "µs/request", static_files("http/1.1")),
+    Row("static-h2", "static file 20 KB, cached, HTTP/2, 8 streams", "µs/request", static_files("h2", in_flight=8)),
+    Row("download", "download 64 MiB, cached, TLS", "µs/MiB", cached_download),
     Row("handshake-full", "full TLS 1.3 handshake", "µs", handshakes(ssl.TLSVersion.TLSv1_3, False)),
     Row("handshake-resumed-13", "resumed TLS 1.3 handshake", "µs", handshakes(ssl.TLSVersion.TLSv1_3, True)),
     Row("handshake-resumed-12", "resumed TLS 1.2 handshake", "µs", handshakes(ssl.TLSVersion.TLSv1_2, True)),

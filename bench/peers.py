@@ -85,10 +85,7 @@ class Farmgate(Peer):
         return first_line([self.binary, "--version"])
 
     def launch(self, folder, farm, cpus):
-        logs = [name.replace("@FOLDER@", folder) for name in self.log]
-        config = render("farmgate.toml", folder, FOLDER=folder, HTTP_LOG=logs[0], HTTPS_LOG=logs[1],
-                        METRICS=self.metrics, **farm_values(farm))
-        service = Service([self.binary, "run", "--config", config], folder, cpus)
+        service = Service([self.binary, "run", "--config", self.config(folder, farm)], folder, cpus)
 
         def announced():
             with open(service.output, encoding="utf-8", errors="replace") as log:
@@ -98,6 +95,11 @@ class Farmgate(Peer):
 
         ports = service.wait_until(announced, "ready")
         return service, int(ports["http"]), int(ports["https"])
+
+    def config(self, folder, farm):
+        logs = [name.replace("@FOLDER@", folder) for name in self.log]
+        return render("farmgate.toml", folder, FOLDER=folder, HTTP_LOG=logs[0], HTTPS_LOG=logs[1],
+                      METRICS=self.metrics, **farm_values(farm))
 
 
 class FarmgateBare(Farmgate):

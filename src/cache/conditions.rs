@@ -77,7 +77,8 @@ pub fn validators(stored: &HeaderMap) -> Vec<(header::HeaderName, HeaderValue)> 
 /// Whether a 304 with these fields speaks of the stored response (RFC 9111 section 4.3.4).
 pub fn selects(response: &HeaderMap, stored: &HeaderMap) -> bool {
     match (response.get(header::ETAG), stored.get(header::ETAG)) {
-        (Some(new), Some(old)) => opaque(new.as_bytes()) == opaque(old.as_bytes()),
+        (Some(new), Some(old)) if is_weak(new) => opaque(new.as_bytes()) == opaque(old.as_bytes()),
+        (Some(new), Some(old)) => new == old,
         (Some(_), None) => false,
         (None, _) => match (response.get(header::LAST_MODIFIED), stored.get(header::LAST_MODIFIED)) {
             (Some(new), Some(old)) => new == old,
@@ -96,6 +97,10 @@ fn only(headers: &HeaderMap, name: header::HeaderName) -> Option<&HeaderValue> {
 fn opaque(tag: &[u8]) -> &[u8] {
     let tag = tag.trim_ascii();
     tag.strip_prefix(b"W/").unwrap_or(tag)
+}
+
+fn is_weak(tag: &HeaderValue) -> bool {
+    tag.as_bytes().starts_with(b"W/")
 }
 
 /// The members of a list of entity tags, in which commas may stand inside of quotes.
@@ -177,5 +182,8 @@ mod tests {
         assert!(selects(&headers(&[]), &headers(STORED)));
         assert!(!selects(&headers(&[("etag", "\"new\"")]), &headers(STORED)));
         assert!(!selects(&headers(&[("etag", "\"new\"")]), &headers(&[])));
+        // A strong validator means one with the same strong validator, and nothing that is weaker.
+        let weak = headers(&[("etag", "W/\"a\"")]);
+        assert!(!selects(&headers(&[("etag", "\"a\"")]), &weak) && selects(&weak, &weak));
     }
 }

@@ -97,17 +97,19 @@ impl Directives {
     /// The seconds that a directive names. None: it is not there. Zero stands for what is no number, or for
     /// several that disagree: such a response is to be considered stale (RFC 9111 section 4.2.1).
     pub fn seconds(&self, name: &str) -> Option<Duration> {
-        let mut values =
-            self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| delta_seconds(value));
+        let mut values = self
+            .0
+            .iter()
+            .filter(|(known, _)| known == name)
+            .map(|(_, value)| delta_seconds(value.as_deref()?));
         let first = values.next()?;
         let agreed = if values.all(|other| other == first) { first } else { None };
         Some(Duration::from_secs(agreed.unwrap_or(0)))
     }
 
-    /// The seconds, or none when the directive is there without an argument that is a number.
-    pub fn optional_seconds(&self, name: &str) -> Option<Option<Duration>> {
-        let (_, argument) = self.0.iter().find(|(known, _)| known == name)?;
-        Some(delta_seconds(argument).map(Duration::from_secs))
+    /// The seconds, or all of them when the directive is there without an argument.
+    pub fn seconds_or_all(&self, name: &str) -> Option<Duration> {
+        if self.has_bare(name) { Some(Duration::MAX) } else { self.seconds(name) }
     }
 
     /// The field names that a directive lists, such as `private="Set-Cookie"`.
@@ -123,8 +125,7 @@ impl Directives {
 }
 
 /// Decimal digits; too many of them mean for ever (RFC 9111 section 1.2.2).
-fn delta_seconds(argument: &Option<String>) -> Option<u64> {
-    let digits = argument.as_deref()?;
+pub fn delta_seconds(digits: &str) -> Option<u64> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
 
 use super::conditions;
+use super::freshness;
 use super::hit::Body;
 use super::origin::Failure;
 use super::range::{self, Multipart, Part};
@@ -103,12 +104,23 @@ impl Delivery {
         Self { status, headers, is_head_only: true, body: Body::Empty, pieces: VecDeque::new() }
     }
 
-    /// Tells the client to keep a success for `expires`, in place of what the origin said.
+    /// Tells the client to keep a success for `expires` from now, in place of what the origin said. The client
+    /// will count from when the answer was made (RFC 9111 section 4.2.3), so the time since then comes on top.
     pub fn expires(&mut self, expires: Duration) {
         if matches!(self.status, 200 | 206 | 304) {
-            set(&mut self.headers, header::CACHE_CONTROL, format!("max-age={}", expires.as_secs()));
+            let max_age = expires.saturating_add(freshness::age_shown(&self.headers, SystemTime::now()));
+            set(&mut self.headers, header::CACHE_CONTROL, format!("max-age={}", max_age.as_secs()));
             // It would say otherwise.
             self.headers.remove(header::EXPIRES);
+        }
+    }
+
+    /// Whether it is known that nothing is left to send.
+    pub fn is_at_end(&self) -> bool {
+        match (self.pieces.front(), self.pieces.len()) {
+            (None, _) => true,
+            (Some(Piece::Rest), 1) => self.body.is_at_end(),
+            _ => false,
         }
     }
 

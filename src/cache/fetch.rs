@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header;
 
 use super::entry::Entry;
-use super::flight::{Flight, Landed, Landing};
+use super::flight::{Flight, Landed, Landing, Own};
 use super::freshness::{self, Arrival, Rules};
 use super::memory::Hot;
 use super::meta::Meta;
@@ -49,7 +49,8 @@ impl Fetch {
             && new.status == 304
         {
             match self.validated(stored, new, &flight, asked).await {
-                Some(object) => return landed.flight.land(Landing::Validated(Arc::new(object))),
+                Some((object, true)) => return landed.flight.land(Landing::Validated(Arc::new(object))),
+                Some((object, false)) => return landed.flight.land_own(Own::Validated(object)),
                 // It spoke of something else (RFC 9111 section 4.3.4).
                 None => {
                     asked = SystemTime::now();
@@ -63,14 +64,15 @@ impl Fetch {
         }
     }
 
-    /// The stored response as a 304 makes it; none when that is of another one.
+    /// The stored response as a 304 makes it, and whether it may be used for others than the one who asked; none
+    /// when that is of another one.
     async fn validated(
         &self,
         stored: &Object,
         new: &Answer,
         flight: &Flight,
         asked: SystemTime,
-    ) -> Option<Object> {
+    ) -> Option<(Object, bool)> {
         if !conditions::selects(&new.headers, &stored.meta.headers) {
             return None;
         }
@@ -97,7 +99,7 @@ impl Fetch {
             self.space.discard(&stored.entry.name);
             self.cache.memory.remove(stored.entry.name.id);
         }
-        Some(object)
+        Some((object, storable))
     }
 
     /// Keeps an answer, or leaves it to the one who asked.
@@ -110,7 +112,7 @@ impl Fetch {
                 if !matches!(why, "request-no-store" | "authorization" | "stale-if-error") {
                     self.cache.passed.insert(flight.key.digest(), ());
                 }
-                return flight.land_own(answer, why);
+                return flight.land_own(Own::Answer(answer, why));
             }
         };
         let name = Name::new(flight.key.digest());
@@ -119,7 +121,7 @@ impl Fetch {
             Ok(writer) => writer,
             Err(error) => {
                 self.space.health.failed("write", &error);
-                return flight.land_own(answer, "disk");
+                return flight.land_own(Own::Answer(answer, "disk"));
             }
         };
         let fill = Fill::new(Arc::new(meta), length, writer.file());
@@ -226,10 +228,11 @@ impl Fetch {
             for part in &parts {
                 writer.append(part)?;
             }
-            Ok(writer)
+            // What was allocated over there is given back over there: see `Stored::room`.
+            Ok((writer, parts))
         });
         match written.await {
-            Ok(writer) => {
+            Ok((writer, _parts)) => {
                 fill.is_on_disk();
                 Some(writer)
             }
@@ -247,22 +250,25 @@ impl Fetch {
             return;
         }
         let (meta, length) = (fill.meta.clone(), fill.received());
-        let space = self.space.clone();
+        let (cache, space) = (self.cache.clone(), self.space.clone());
+        let body = if cache.memory.takes(length) { fill.whole() } else { None };
+        let hot = body.map(|body| Hot { meta: meta.clone(), body });
         let entry = Entry::new(name, meta.key.clone(), meta.selecting.clone(), length, meta.arrived);
         let kept = blocking(move || {
             writer.commit(&meta)?;
             space.insert(entry);
+            if let Some(hot) = hot {
+                cache.memory.put(name.id, hot);
+            }
             space.settle();
+            // What had to go for it is gone before this fetch is over: where files come faster than they can be
+            // removed, the disk would fill up with what the index knows nothing of.
+            space.wait_until_removed();
             Ok(())
         });
         match kept.await {
             Ok(()) => self.space.health.works(),
             Err(error) => return self.space.health.failed("write", &error),
-        }
-        if self.cache.memory.takes(length)
-            && let Some(body) = fill.whole()
-        {
-            self.cache.memory.put(name.id, Hot { meta: fill.meta.clone(), body });
         }
         // A purge that came before it was in the index did not see it there.
         if flight.is_purged() {

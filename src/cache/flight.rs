@@ -27,10 +27,18 @@ pub struct Flight {
 #[derive(Default)]
 struct State {
     landing: Option<Landing>,
-    own: Option<(Answer, &'static str)>,
+    own: Option<Own>,
     follower: Option<(Follower, HeaderMap)>,
     /// The one who began it is gone.
     left: bool,
+}
+
+/// What came for the one who asked alone.
+pub enum Own {
+    /// An answer that is not kept, and why.
+    Answer(Answer, &'static str),
+    /// What is stored is still good for that one, but what the origin said of it is for nobody else.
+    Validated(Object),
 }
 
 /// What came of it.
@@ -62,8 +70,8 @@ impl Flight {
         }
     }
 
-    /// The answer that is for one alone: once, and why it is not for others.
-    pub fn take_own(&self) -> Option<(Answer, &'static str)> {
+    /// What is for one alone: once.
+    pub fn take_own(&self) -> Option<Own> {
         self.lock().own.take()
     }
 
@@ -90,10 +98,10 @@ impl Flight {
         self.land(Landing::Shared(fill.clone()));
     }
 
-    pub(super) fn land_own(&self, answer: Answer, why: &'static str) {
+    pub(super) fn land_own(&self, own: Own) {
         let mut state = self.lock();
         if !state.left {
-            state.own = Some((answer, why));
+            state.own = Some(own);
         }
         drop(state);
         self.land(Landing::Own);
@@ -111,15 +119,18 @@ impl Flight {
         self.purged.load(Ordering::SeqCst)
     }
 
-    /// Whether a request with these fields may wait for it. One that wants the origin asked anew may join only
-    /// while it is being asked.
-    fn may_join(&self, key: &Key, request: &HeaderMap, anew: bool) -> bool {
+    /// Whether a request with these fields may wait for it. While the origin is being asked, any may: the answer
+    /// will be younger than the request. After that, one that could be given it from what is stored as well:
+    /// a file that takes an hour to come may be stale before it is here (RFC 9111 section 4).
+    fn may_join(&self, key: &Key, request: &HeaderMap) -> bool {
         if self.is_purged() || self.key != *key {
             return false;
         }
         match &self.lock().landing {
             None => true,
-            Some(Landing::Shared(fill)) => !anew && fill.is_wanted() && fill.meta.selecting.matches(request),
+            Some(Landing::Shared(fill)) => {
+                fill.is_wanted() && fill.meta.selecting.matches(request) && fill.may_be_reused_for(request)
+            }
             Some(_) => false,
         }
     }
@@ -150,10 +161,10 @@ pub struct Flights(Mutex<HashMap<Digest, Vec<Arc<Flight>>>>);
 
 impl Flights {
     /// Joins a question for the same, or begins one: then the caller has to see to it.
-    pub fn join(&self, digest: Digest, key: &Key, request: &HeaderMap, anew: bool) -> (Arc<Flight>, bool) {
+    pub fn join(&self, digest: Digest, key: &Key, request: &HeaderMap) -> (Arc<Flight>, bool) {
         let mut flights = self.lock();
         let same = flights.entry(digest).or_default();
-        if let Some(flight) = same.iter().find(|flight| flight.may_join(key, request, anew)) {
+        if let Some(flight) = same.iter().find(|flight| flight.may_join(key, request)) {
             return (flight.clone(), false);
         }
         let flight = Arc::new(Flight {
@@ -171,12 +182,7 @@ impl Flights {
     pub fn landed(&self, digest: &Digest, key: &Key, request: &HeaderMap) -> Option<Arc<Flight>> {
         let flights = self.lock();
         let has_head = |flight: &&Arc<Flight>| flight.lock().landing.is_some();
-        flights
-            .get(digest)?
-            .iter()
-            .filter(has_head)
-            .find(|flight| flight.may_join(key, request, false))
-            .cloned()
+        flights.get(digest)?.iter().filter(has_head).find(|flight| flight.may_join(key, request)).cloned()
     }
 
     /// Whether anything is being asked for `key`.

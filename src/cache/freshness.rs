@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use super::control::Directives;
+use super::control::{Directives, delta_seconds};
 
 /// What the operator wants where the answer itself says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ fn explicit_lifetime(says: &Directives, targeted: bool, arrival: &Arrival<'_>) -
 fn guessed_lifetime(status: u16, rules: &Rules, public: bool) -> Option<Duration> {
     let guess = match status {
         200 => rules.fallback,
-        504 => return rules.fallback_other.map(|_| GATEWAY_TIMEOUT),
+        504 if !rules.fallback_other?.is_zero() => GATEWAY_TIMEOUT,
         _ if is_heuristically_cacheable(status) || public => rules.fallback_other?,
         _ => return None,
     };
@@ -159,14 +159,21 @@ fn is_understood(status: u16) -> bool {
 /// `corrected_initial_age` (section 4.2.3).
 fn initial_age(arrival: &Arrival<'_>) -> Duration {
     let apparent = arrival.arrived.duration_since(date_of(arrival)).unwrap_or_default();
-    let on_arrival = arrival
-        .response
-        .get(header::AGE)
-        // Of a list, the first member (section 5.1).
-        .and_then(|age| age.to_str().ok()?.split(',').next()?.trim().parse().ok())
-        .map_or(Duration::ZERO, Duration::from_secs);
     let delay = arrival.arrived.duration_since(arrival.asked).unwrap_or_default();
-    apparent.max(on_arrival + delay)
+    apparent.max(age_value(arrival.response) + delay)
+}
+
+/// The age that whoever gets a response with these fields at `now` takes it to have, in whole seconds.
+pub fn age_shown(response: &HeaderMap, now: SystemTime) -> Duration {
+    let made = response.get(header::DATE).and_then(date);
+    let apparent = made.and_then(|made| now.duration_since(made).ok()).unwrap_or_default();
+    age_value(response).max(Duration::from_secs(apparent.as_secs()))
+}
+
+/// What `Age` says: of a list, the first member (section 5.1).
+fn age_value(response: &HeaderMap) -> Duration {
+    let value = response.get(header::AGE).and_then(|age| age.to_str().ok()?.split(',').next());
+    value.and_then(|age| delta_seconds(age.trim())).map_or(Duration::ZERO, Duration::from_secs)
 }
 
 /// When the response was made: what it says, or when it came (RFC 9110 section 6.6.1).

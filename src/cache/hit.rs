@@ -44,6 +44,16 @@ impl Body {
         }
     }
 
+    /// Whether it is known that there is no more of it.
+    pub fn is_at_end(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Memory(bytes) => bytes.is_empty(),
+            Self::Stored(reading) => reading.position >= reading.end,
+            Self::Filling(_) | Self::Direct(_) => false,
+        }
+    }
+
     /// The next bytes; none at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         match self {
@@ -89,11 +99,11 @@ impl Reading {
     }
 
     async fn block(&self, number: u64) -> Result<Bytes, Failure> {
-        let block = match self.stored.block_in_memory(number) {
-            Some(block) => block,
-            None => {
+        let block = match self.stored.block_in_memory(number, self.stored.room(number)) {
+            Ok(block) => block,
+            Err(room) => {
                 let stored = self.stored.clone();
-                match tokio::task::spawn_blocking(move || stored.block(number)).await {
+                match tokio::task::spawn_blocking(move || stored.block(number, room)).await {
                     Ok(block) => block,
                     Err(_) => return Err(Failure::new(ErrorType::InternalError, "the program is stopping")),
                 }

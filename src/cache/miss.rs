@@ -11,13 +11,17 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use pingora::ErrorType;
 use tokio::sync::Notify;
 
+use super::control::Directives;
 use super::meta::Meta;
 use super::origin::Failure;
+use super::reuse::{self, Reuse};
 
 /// What is kept in memory of the newest bytes, for those who are near the front.
 const WINDOW: u64 = 1 << 20;
@@ -75,6 +79,12 @@ impl Fill {
             more: Notify::new(),
             room: Notify::new(),
         })
+    }
+
+    /// Whether it may answer a request with these fields that comes now.
+    pub(super) fn may_be_reused_for(&self, request: &HeaderMap) -> bool {
+        let age = reuse::age(&self.meta.terms, self.meta.arrived, SystemTime::now());
+        !matches!(reuse::judge(&self.meta.terms, age, &Directives::of_request(request)), Reuse::Ask(_))
     }
 
     /// Follows it from the beginning. None: it is too late for that.
@@ -172,16 +182,11 @@ impl Fill {
         }
         match inner.window.len() {
             1 => inner.window.front().cloned(),
-            _ => Some(
-                inner
-                    .window
-                    .iter()
-                    .fold(BytesMut::new(), |mut all, part| {
-                        all.extend_from_slice(part);
-                        all
-                    })
-                    .freeze(),
-            ),
+            _ => {
+                let mut whole = BytesMut::with_capacity(inner.received as usize);
+                inner.window.iter().for_each(|part| whole.extend_from_slice(part));
+                Some(whole.freeze())
+            }
         }
     }
 
@@ -282,8 +287,9 @@ impl Follower {
 
     async fn read(&self, file: Arc<File>, length: usize) -> Result<Bytes, Failure> {
         let position = self.position;
+        // Made here: see `Stored::room`.
+        let mut piece = BytesMut::zeroed(length);
         let read = tokio::task::spawn_blocking(move || {
-            let mut piece = BytesMut::zeroed(length);
             file.read_exact_at(&mut piece, position).map(|()| piece.freeze())
         });
         match read.await {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Cache;
 use super::entry::Entry;
@@ -11,7 +11,7 @@ use super::hit::{Body, Reading};
 use super::memory::Hot;
 use super::meta::Meta;
 use super::space::Space;
-use super::storage::Stored;
+use super::storage::{BLOCK, Stored};
 
 /// A stored response that was opened, and is good as far as was looked.
 #[derive(Clone)]
@@ -67,17 +67,15 @@ impl Cache {
             return Some(object(meta, body.len() as u64, Source::Memory(body)));
         }
         let keep = self.memory.takes(entry.length);
-        let (files, touch) = (space.files.clone(), entry.is_touch_due());
+        let (files, touch, length) = (space.files.clone(), entry.is_touch_due(), entry.length);
+        // All of it, or the first block. Made here: see `Stored::room`.
+        let room = BytesMut::zeroed(if keep { length } else { length.min(BLOCK as u64) } as usize);
         let opened = tokio::task::spawn_blocking(move || {
-            let stored = Stored::open(&files, name)?;
+            let stored = Stored::open(&files, name, length)?;
             if touch {
                 let _ = files.touch(&name);
             }
-            let first = match (keep, stored.length) {
-                (_, 0) => Bytes::new(),
-                (true, _) => stored.whole()?,
-                (false, _) => stored.block(0)?,
-            };
+            let first = stored.beginning(room)?;
             Ok::<_, io::Error>((stored, first))
         });
         match opened.await.unwrap_or_else(|stopping| Err(io::Error::other(stopping))) {
@@ -110,8 +108,10 @@ impl Cache {
         if let Some(Hot { body, .. }) = self.memory.get(name.id) {
             self.memory.put(name.id, Hot { meta: meta.clone(), body });
         }
-        let replaced =
-            tokio::task::spawn_blocking(move || Stored::open(&files, name)?.replace_meta(&files, &meta));
+        let length = object.length;
+        let replaced = tokio::task::spawn_blocking(move || {
+            Stored::open(&files, name, length)?.replace_meta(&files, &meta)
+        });
         match replaced.await {
             Ok(Ok(())) => {
                 object.entry.is_validated();

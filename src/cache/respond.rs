@@ -9,7 +9,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use super::control::Directives;
 use super::entry::Entry;
 use super::fetch::Fetch;
-use super::flight::{Beginner, Landed, Landing};
+use super::flight::{Beginner, Landed, Landing, Own};
 use super::freshness::Rules;
 use super::hit::Body;
 use super::key::{Digest, Key};
@@ -150,8 +150,7 @@ impl Request<'_> {
         if alone {
             return self.ask_alone(stored, forwarded).await.map(Some);
         }
-        let anew = self.wants.has("no-cache");
-        let (flight, is_mine) = self.cache.flights.join(self.digest, &self.ask.key, self.ask.headers, anew);
+        let (flight, is_mine) = self.cache.flights.join(self.digest, &self.ask.key, self.ask.headers);
         let beginner = is_mine.then(|| Beginner(flight.clone()));
         if is_mine {
             if forwarded != Forwarded::Request && self.was_just_stored(&stored) {
@@ -210,8 +209,13 @@ impl Request<'_> {
                 stored_response(self.space, &object, status)
             }
             Landing::Own => match beginner.as_ref().and_then(|beginner| beginner.0.take_own()) {
-                Some((answer, why)) => {
+                Some(Own::Answer(answer, why)) => {
                     self.alone(Ok(answer), &stored, CacheStatus { detail: Some(why), ..status })?
+                }
+                Some(Own::Validated(object)) => {
+                    self.cache.counters.validated();
+                    let status = CacheStatus { forwarded_status: Some(304), ..status };
+                    stored_response(self.space, &object, status)
                 }
                 None => return self.ask_alone(stored, forwarded).await.map(Some),
             },
@@ -269,7 +273,7 @@ impl Request<'_> {
         if self.cache.flights.is_asked(&self.digest) {
             return;
         }
-        let (flight, is_mine) = self.cache.flights.join(self.digest, &self.ask.key, self.ask.headers, false);
+        let (flight, is_mine) = self.cache.flights.join(self.digest, &self.ask.key, self.ask.headers);
         if is_mine {
             drop(Beginner(flight.clone()));
             tokio::spawn(self.new_fetch(stored).run(flight));

@@ -47,10 +47,7 @@ pub fn judge(terms: &Terms, age: Duration, wants: &Directives) -> Reuse {
     let old = !(terms.immutable && is_fresh) && wants.seconds("max-age").is_some_and(|most| age > most);
     // Section 5.2.1.3.
     let too_soon = wants.seconds("min-fresh").is_some_and(|least| terms.lifetime < age + least);
-    let accepts_stale = wants
-        .optional_seconds("max-stale")
-        .filter(|_| !terms.never_stale)
-        .map(|limit| limit.unwrap_or(Duration::MAX));
+    let accepts_stale = wants.seconds_or_all("max-stale").filter(|_| !terms.never_stale);
     let overdue = age.saturating_sub(terms.lifetime);
     match (is_fresh, old || too_soon) {
         (true, false) => Reuse::Fresh,
@@ -122,6 +119,10 @@ mod tests {
         assert_eq!(at(&terms(10), 99, "max-stale"), Reuse::Stale);
         assert_eq!(at(&terms(10), 15, "max-stale=5"), Reuse::Stale);
         assert_eq!(at(&terms(10), 16, "max-stale=5"), Reuse::Ask(Because::Stale));
+        // What is no number is not the same as none.
+        for bad in ["max-stale=abc", "max-stale=", "max-stale=-1"] {
+            assert_eq!(at(&terms(10), 15, bad), Reuse::Ask(Because::Stale), "{bad}");
+        }
         let strict = Terms { never_stale: true, ..terms(10) };
         assert_eq!(at(&strict, 15, "max-stale"), Reuse::Ask(Because::Stale));
     }

@@ -206,12 +206,17 @@ impl Space {
             result = result.and(self.files.remove(&entry.name));
         }
         // Others may have left the index just before, with their files still there.
+        self.wait_until_removed();
+        result.map(|()| purged)
+    }
+
+    /// Waits until the files of all that has left the index so far are gone. It blocks.
+    pub fn wait_until_removed(&self) {
         let (tell, done) = std::sync::mpsc::channel();
         if self.shelf.chores.send(Chore::Tell(tell)).is_ok() {
             // An end of the thread is an answer too.
             let _ = done.recv();
         }
-        result.map(|()| purged)
     }
 
     /// Lets go of what has become too much or idle for too long.

@@ -1,4 +1,4 @@
-//! The thread that does what may take its time: reading what is there at the start, and removing files.
+//! The threads that do what may take its time: reading what is there at the start, and removing files.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -13,6 +13,9 @@ use super::{Cache, Which};
 
 /// How often what has been idle for too long is looked for.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// How many of those that are found are put into the index at a time.
+const BATCH: usize = 4096;
 
 /// Whether everything that was there at the start is in the index.
 #[derive(Default)]
@@ -46,16 +49,18 @@ impl Cache {
     }
 }
 
-/// Starts the thread. It ends when the cache does.
+/// Starts them. They end when the cache does. Two, because what leaves the index has to go from the disk also while
+/// a million files are still being looked at: see [`Space::wait_until_removed`].
 pub(super) fn start(cache: &Arc<Cache>, chores: Receiver<Chore>) {
-    let weak = Arc::downgrade(cache);
-    let started = thread::Builder::new().name("cache".into()).spawn(move || {
-        take_up(&weak);
-        sweep(&weak, &chores);
-    });
-    if let Err(error) = started {
-        error!("the cache begins empty, and removes no files: {error}");
+    let (reading, removing) = (Arc::downgrade(cache), Arc::downgrade(cache));
+    let reader = thread::Builder::new().name("cache-index".into()).spawn(move || take_up(&reading));
+    if let Err(error) = reader {
+        error!("the cache begins empty: {error}");
         cache.indexed.set();
+    }
+    let remover = thread::Builder::new().name("cache-files".into()).spawn(move || sweep(&removing, &chores));
+    if let Err(error) = remover {
+        error!("the cache removes no files: {error}");
     }
 }
 
@@ -76,7 +81,7 @@ fn take_up(cache: &Weak<Cache>) {
 
 fn take_up_space(space: &Arc<Space>, cache: &Weak<Cache>) -> usize {
     let inactive = space.limits().inactive;
-    let mut found = Vec::new();
+    let (mut found, mut count) = (Vec::new(), 0);
     let scanned = space.files.scan(|file| {
         let idle = SystemTime::now().duration_since(file.used).unwrap_or_default();
         if idle > inactive {
@@ -85,8 +90,8 @@ fn take_up_space(space: &Arc<Space>, cache: &Weak<Cache>) -> usize {
             let entry = Entry::new(file.name, file.meta.key, file.meta.selecting, file.length, file.used);
             found.push((file.used, entry));
             // Those that are there may be served while the rest is looked for.
-            if found.len() >= 4096 {
-                insert(space, &mut found);
+            if found.len() >= BATCH {
+                count += insert(space, &mut found);
             }
         }
         cache.strong_count() > 0
@@ -94,7 +99,7 @@ fn take_up_space(space: &Arc<Space>, cache: &Weak<Cache>) -> usize {
     if let Err(error) = scanned {
         space.health.failed("read", &error);
     }
-    insert(space, &mut found)
+    count + insert(space, &mut found)
 }
 
 /// The least recently used first, so that they go first.

@@ -4,10 +4,9 @@ use http::header::{HeaderMap, HeaderName, VARY};
 
 /// Fields a response may nominate; one with more is kept from the cache.
 const MOST: usize = 16;
-/// Fields that say who asks. An answer chosen by one is for nobody else, and what was asked with is written to disk
-/// with the answer: no address is to be.
-const OF_ONE_CLIENT: [&str; 6] =
-    ["cf-connecting-ip", "forwarded", "from", "true-client-ip", "x-forwarded-for", "x-real-ip"];
+/// Fields that say who asks, besides those of the gate itself. An answer chosen by one is for nobody else, and what was
+/// asked with is written to disk with the answer: no address is to be.
+const OF_ONE_CLIENT: [&str; 4] = ["cf-connecting-ip", "from", "true-client-ip", "x-real-ip"];
 
 /// The fields a response was chosen by, with the values of the request that it answered. Sorted by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,12 +26,9 @@ impl Selecting {
                     b"" => {}
                     // A list that has it anywhere fails always.
                     b"*" => return None,
-                    name => names.push(HeaderName::from_bytes(name).ok()?),
+                    name => names.push(HeaderName::from_bytes(name).ok().filter(is_comparable)?),
                 }
             }
-        }
-        if names.iter().any(|name| OF_ONE_CLIENT.contains(&name.as_str())) {
-            return None;
         }
         names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
         names.dedup();
@@ -62,6 +58,14 @@ impl Selecting {
     pub fn same_names(&self, other: &Self) -> bool {
         self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(|(one, two)| one.0 == two.0)
     }
+}
+
+/// Whether another client may be given the answer that was chosen by this field: it does not say who asked, and the
+/// origin sees in it what the client said, and not what the gate says of the client.
+fn is_comparable(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let is_ours = name == "forwarded" || name.starts_with("x-forwarded") || name.starts_with("x-client-cert");
+    !is_ours && !OF_ONE_CLIENT.contains(&name)
 }
 
 /// A field's value with what may differ without meaning taken out: lines combined, whitespace around commas.
@@ -114,6 +118,13 @@ mod tests {
         let request = [("x-forwarded-for", "203.0.113.77"), ("forwarded", "for=203.0.113.77")];
         for vary in ["X-Forwarded-For", "Accept, Forwarded", "x-real-ip"] {
             assert!(varying(vary, &request).is_none(), "{vary}");
+        }
+    }
+
+    #[test]
+    fn rfc9111_4_1_what_the_gate_says_of_a_client_cannot_be_matched_with_what_the_client_says() {
+        for vary in ["X-Forwarded-Proto", "Accept, x-forwarded-for", "Forwarded", "X-Client-Cert-CN"] {
+            assert!(varying(vary, &[]).is_none(), "{vary}");
         }
     }
 

@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession as Session;
 use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::timeout;
 
-use super::context::Context;
+use super::context::{Context, connection};
 use super::generation::Generation;
-use super::phases::{adapt_response, host_named, peers_of, upstream_request};
+use super::phases::{adapt_response, key_of, peers_of, upstream_request};
+use super::plan::Kept;
 use super::plan::Upstream as Destination;
-use super::plan::{self, Kept};
 use super::relay::{was_dropped, while_client_waits};
 use crate::backend::Asked;
 use crate::cache::{
-    Answer, Arriving, Ask, Cache, Delivery, Failure, Key, Origin, Outcome, Response, Rules, Which,
+    Answer, Arriving, Ask, Cache, Delivery, Failure, Origin, Outcome, Response, Rules, Which,
 };
 use crate::config;
 use crate::metrics::{CacheOutcome, Counter, Space, Worker, waiting};
@@ -42,15 +42,18 @@ pub async fn serve(
     noted: &mut Option<CacheOutcome>,
 ) -> Result<()> {
     let settings = &ctx.generation.config.cache;
-    let request = session.req_header();
-    let (method, headers) = (request.method.clone(), request.headers.clone());
-    let site_name = ctx.site().settings.names.first().map_or("", String::as_str);
-    let key = Key::new(site_name, host_named(session, ctx), plan::target_of(request));
     let (space, rules) = rules(kept, settings);
-    let ask = Ask { space, key, rules, method: &method, headers: &headers };
-    let response = match cache.stored(&ask).await {
-        Some(response) => response,
+    let key = key_of(session, ctx);
+    let request = session.req_header();
+    let ask = Ask { space, key, rules, method: &request.method, headers: &request.headers };
+    let (outcome, mut delivery) = match cache.stored(&ask).await {
+        Some(response) => {
+            (CacheOutcome::from(response.outcome), response.for_request(ask.method, ask.headers))
+        }
         None => {
+            // The session is needed to see whether the client is still there.
+            let (method, headers) = (request.method.clone(), request.headers.clone());
+            let ask = Ask { key: ask.key, space, rules, method: &method, headers: &headers };
             let origin = Arc::new(Backend {
                 generation: ctx.generation.clone(),
                 site: ctx.site,
@@ -58,25 +61,25 @@ pub async fn serve(
                 worker: worker.clone(),
                 request: for_all(upstream_request(session, ctx, upstream)?),
             });
-            let answer = async { cache.respond(&ask, origin).await.map_err(Box::<Error>::from) };
+            // Boxed: a hit should not have to make room for what a miss needs.
+            let answer = Box::pin(async { cache.respond(&ask, origin).await.map_err(Box::<Error>::from) });
             let answer = while_client_waits(session, answer, AS_LONG_AS_IT_TAKES);
             let answered = waiting(&ctx.spent.backend, answer).await;
             let is_stored = |response: &Response| matches!(response.outcome, Outcome::Hit | Outcome::Stale);
             if !answered.as_ref().is_ok_and(is_stored) {
                 ctx.spent.asked.increment();
             }
-            answered?
+            let response = answered?;
+            (CacheOutcome::from(response.outcome), response.for_request(&method, &headers))
         }
     };
     let counted = match space {
         Which::Static => Space::Static,
         Which::Logs => Space::Logs,
     };
-    let outcome = CacheOutcome::from(response.outcome);
     *noted = Some(outcome);
     worker.cache[counted.index()][outcome.index()].increment();
     let is_stored = outcome != CacheOutcome::Miss;
-    let mut delivery = response.for_request(&method, &headers);
     if kept == Kept::Download {
         delivery.expires(settings.download.expires);
     }
@@ -110,15 +113,17 @@ async fn send(
     for_body: &Counter,
     for_client: &Counter,
 ) -> Result<()> {
-    let mut response = ResponseHeader::build(delivery.status, Some(delivery.headers.len() + 1))?;
-    for (name, value) in &delivery.headers {
-        response.append_header(name.clone(), value.clone())?;
-    }
+    let date = delivery.headers.get(header::DATE).cloned();
+    let mut response = head(delivery.status, std::mem::take(&mut delivery.headers))?;
     let no_body = matches!(delivery.status, 204 | 304);
-    if !no_body && !delivery.headers.contains_key(header::CONTENT_LENGTH) {
+    if !no_body && !response.headers.contains_key(header::CONTENT_LENGTH) {
         response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     adapt_response(session, &mut response);
+    // The engine puts the time of sending in its place.
+    if let (Some(outgoing), Some(date)) = (connection(session).outgoing(), date) {
+        outgoing.date_next_head(date);
+    }
     session.write_response_header(Box::new(response)).await.map_err(|error| error.into_down())?;
     if delivery.is_head_only {
         return Ok(());
@@ -127,15 +132,29 @@ async fn send(
         let next = async { delivery.next().await.map_err(Box::<Error>::from) };
         let next = while_client_waits(session, next, AS_LONG_AS_IT_TAKES);
         let Some(part) = waiting(for_body, next).await? else { break };
+        let is_last = delivery.is_at_end();
         let written = async {
             match &mut *session {
                 Session::H1(http1) => http1.write_body(&part).await.map(drop),
-                other => other.write_response_body(part, false).await,
+                // With the last of it: otherwise the end would need a frame of its own.
+                other => other.write_response_body(part, is_last).await,
             }
         };
         waiting(for_client, written).await.map_err(|error| error.into_down())?;
+        if is_last && !matches!(session, Session::H1(_)) {
+            return Ok(());
+        }
     }
     session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
+}
+
+/// A response's head, of fields that are not copied for it.
+fn head(status: u16, headers: HeaderMap) -> Result<ResponseHeader> {
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    parts.headers = headers;
+    let mut response = ResponseHeader::from(parts);
+    response.set_status(status)?;
+    Ok(response)
 }
 
 /// The request as one for all of it, whoever else may be given the answer: conditions and ranges are the

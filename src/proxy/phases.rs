@@ -278,6 +278,12 @@ impl Gatekeeper {
                 _ => upstream_request(session, ctx, upstream).map(|request| Head::Fields(Box::new(request))),
             }
         };
+        let key = (!session.req_header().method.is_safe()).then(|| key_of(session, ctx));
+        let changed = |response: &ResponseHeader| {
+            if let Some(key) = &key {
+                self.cache.invalidate(key, response.status.as_u16(), &response.headers);
+            }
+        };
         let exchange = Exchange {
             peers: peers_of(ctx.site(), upstream)?,
             usage: if body.is_some() { Use::Fresh } else { upstream.usage },
@@ -285,14 +291,9 @@ impl Gatekeeper {
             pool: &self.pool,
             worker: &self.worker,
             spent: &ctx.spent,
+            changed: &changed,
         };
-        if let Some(response) = exchange.run(session, &make, body).await? {
-            let site_name = ctx.site().settings.names.first().map_or("", String::as_str);
-            let target = plan::target_of(session.req_header());
-            let key = Key::new(site_name, host_named(session, ctx), target);
-            self.cache.invalidate(&key, response.status.as_u16(), &response.headers);
-        }
-        Ok(())
+        exchange.run(session, &make, body).await
     }
 
     /// Tells the client of an error, if it can still be told. Whether the connection is good for another request.
@@ -361,6 +362,11 @@ pub(super) fn peers_of(site: &Site, upstream: Upstream) -> Result<&Peers> {
 /// What a site is called in the first place.
 fn site_name(ctx: &Context) -> &str {
     ctx.site().settings.names.first().map_or("localhost", String::as_str)
+}
+
+/// What an answer to this request is kept under.
+pub(super) fn key_of(session: &Session, ctx: &Context) -> Key {
+    Key::new(site_name(ctx), host_named(session, ctx), plan::target_of(session.req_header()))
 }
 
 /// The host that was asked for, or the site's own.

@@ -54,6 +54,9 @@ pub struct Exchange<'a> {
     pub worker: &'a Arc<Worker>,
     /// Where the request's time goes.
     pub spent: &'a Spent,
+    /// Told of the answer's head, before the client is, where the request may have changed something (RFC 9110
+    /// section 9.2.1).
+    pub changed: &'a (dyn Fn(&ResponseHeader) + Send + Sync),
 }
 
 /// Reads the request's body; none when it is larger than `limit` bytes. `patience` is for each part of it.
@@ -92,19 +95,24 @@ async fn read_parts(session: &mut Session, limit: u64, patience: Duration) -> Re
 }
 
 impl Exchange<'_> {
-    /// Sends the request that `make` makes, with `body` if there is one, and the answer to the client. Gives the
-    /// answer's head where the request may have changed something (RFC 9110 section 9.2.1).
+    /// Sends the request that `make` makes, with `body` if there is one, and the answer to the client.
     pub async fn run(
         &self,
         session: &mut Session,
         make: &MakeRequest<'_>,
         body: Option<Bytes>,
-    ) -> Result<Option<ResponseHeader>> {
+    ) -> Result<()> {
         let _asked = self.peers.asked(self.worker);
         self.spent.asked.increment();
         let mut incoming = waiting(&self.spent.backend, self.ask(session, make, body.as_ref())).await?;
+        let Some(response) = incoming.take_head() else {
+            return Err(Error::new(ErrorType::InternalError));
+        };
+        if !session.req_header().method.is_safe() {
+            (self.changed)(&response);
+        }
         let head_only = session.req_header().method == Method::HEAD;
-        let head = send_head(session, &mut incoming).await?;
+        send_head(session, response).await?;
         if !head_only {
             send_body(session, &mut incoming, self.patience(), self.spent).await?;
         }
@@ -113,7 +121,7 @@ impl Exchange<'_> {
         {
             self.pool.put(self.peers.key(), stream);
         }
-        Ok(head)
+        Ok(())
     }
 
     /// How long the backend may say nothing.
@@ -217,18 +225,13 @@ async fn write_fields(
     Ok(upstream)
 }
 
-async fn send_head(session: &mut Session, incoming: &mut Incoming) -> Result<Option<ResponseHeader>> {
-    let Some(mut response) = incoming.take_head() else {
-        return Err(Error::new(ErrorType::InternalError));
-    };
+async fn send_head(session: &mut Session, mut response: ResponseHeader) -> Result<()> {
     let sized = response.headers.contains_key(header::CONTENT_LENGTH);
     if !sized && !matches!(response.status.as_u16(), 204 | 304) {
         response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     adapt_response(session, &mut response);
-    let kept = (!session.req_header().method.is_safe()).then(|| response.clone());
-    session.write_response_header(Box::new(response)).await.map_err(|error| error.into_down())?;
-    Ok(kept)
+    session.write_response_header(Box::new(response)).await.map_err(|error| error.into_down())
 }
 
 async fn send_body(

@@ -18,6 +18,8 @@ use crate::listen::{Acceptor, Caps, Limits, Protocol, Refusals};
 use crate::metrics::{Metrics, Worker};
 use crate::proxy::{ConnectionOptions, Gatekeeper, Live, ParserRefusals};
 
+/// Threads of a worker that wait for the disk. Each keeps some memory, and a disk has no use for the engine's 512.
+const BLOCKING_THREADS: usize = 16;
 /// A connection that has carried this many requests is closed in good order, and its memory given back.
 const REQUESTS_PER_CONNECTION: u32 = 100_000;
 /// A stream's share of what may be on its way to us; request bodies are small (RFC 9113 section 6.9.2).
@@ -51,7 +53,8 @@ pub(super) fn start(
     end: watch::Receiver<bool>,
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build() {
             Ok(runtime) => runtime,
             Err(error) => return error!("worker {number} cannot start: {error}"),
         };

@@ -53,6 +53,7 @@ impl Signal {
     }
 }
 
+/// RFC 9111 section 4.2, and section 2 of RFC 9211.
 #[test]
 fn what_is_fresh_is_asked_for_once() {
     let recorder = saying("200 OK\r\nCache-Control: max-age=60");
@@ -74,6 +75,7 @@ fn what_is_fresh_is_asked_for_once() {
     }
 }
 
+/// RFC 9111 section 5.1.
 #[test]
 fn a_hit_has_its_age() {
     let recorder = saying(
@@ -86,6 +88,7 @@ fn a_hit_has_its_age() {
     assert_eq!(asked(&recorder, "/static/a"), 1);
 }
 
+/// RFC 9111 sections 3, 4.1 and 5.2.2.
 #[test]
 fn what_may_not_be_kept_is_asked_for_each_time() {
     for head in [
@@ -103,6 +106,19 @@ fn what_may_not_be_kept_is_asked_for_each_time() {
         }
         assert_eq!(asked(&recorder, "/static/a"), 3, "{head}");
     }
+}
+
+/// A backend that is too busy is left alone for half a minute, as the farms' nginx has it.
+#[test]
+fn a_504_of_the_backend_is_kept_for_30_seconds() {
+    let recorder = saying("504 Gateway Timeout");
+    let gate = gate(&recorder);
+    let first = gate.http().get("/static/a");
+    assert_eq!(first.header("cache-status"), Some("farmgate; fwd=uri-miss; stored; ttl=30"));
+    for _ in 0..3 {
+        assert_eq!(gate.http().get("/static/a").status, 504);
+    }
+    assert_eq!(asked(&recorder, "/static/a"), 1);
 }
 
 #[test]
@@ -145,6 +161,22 @@ fn downloads_tell_clients_to_keep_them() {
     assert_eq!((same.status, same.header("cache-control")), (304, Some("max-age=864000")));
 }
 
+/// A client counts from when the answer was made (RFC 9111 section 4.2.3), which for one that was kept for longer than
+/// `expires` is too long ago: without its age on top, it would be stale on arrival.
+#[test]
+fn downloads_are_good_for_as_long_as_expires_says_however_old_they_are() {
+    let recorder = saying("200 OK\r\nAge: 5000000\r\nCache-Control: max-age=9999999");
+    let gate = gate(&recorder);
+    for round in 0..3 {
+        let answer = gate.http().get("/download/1");
+        let age: u64 = answer.header("age").expect("an age").parse().expect("seconds");
+        let max_age = answer.header("cache-control").and_then(|value| value.strip_prefix("max-age="));
+        assert_eq!(max_age, Some(format!("{}", age + 864_000).as_str()), "{round}");
+    }
+    assert_eq!(asked(&recorder, "/download/1"), 1);
+}
+
+/// RFC 9111 section 4.1.
 #[test]
 fn variants_are_kept_apart() {
     let recorder = Recorder::start(|request, tcp| {
@@ -180,6 +212,7 @@ fn hosts_and_sites_are_kept_apart() {
     assert_eq!(asked(&recorder, "/static/a"), 3);
 }
 
+/// RFC 9110 sections 13.1.2 and 13.1.3; RFC 9111 section 4.3.2.
 #[test]
 fn conditional_requests_are_answered_from_what_is_kept() {
     let recorder = saying(
@@ -196,6 +229,7 @@ fn conditional_requests_are_answered_from_what_is_kept() {
     assert_eq!(recorder.requests()[0].header("if-none-match"), None, "the whole is asked for");
 }
 
+/// RFC 9110 sections 13.1.5, 14.2, 14.6, 15.3.7 and 15.5.17.
 #[test]
 fn ranges_are_cut_from_the_whole() {
     let body = pattern("range", 300_000);
@@ -229,6 +263,7 @@ fn ranges_are_cut_from_the_whole() {
     assert_eq!(recorder.requests()[0].header("range"), None);
 }
 
+/// RFC 9110 section 9.3.2.
 #[test]
 fn a_head_is_answered_from_what_a_get_left() {
     let recorder = saying("200 OK\r\nETag: \"1\"\r\nCache-Control: max-age=60");
@@ -266,6 +301,7 @@ fn in_two_halves(seed: &'static str, size: usize, go_on: &Signal) -> Recorder {
     })
 }
 
+/// RFC 9111 section 4.
 #[test]
 fn fifty_clients_who_ask_at_once_are_one_fetch() {
     const SIZE: usize = 8 << 20;
@@ -323,6 +359,7 @@ fn a_client_that_leaves_does_not_stop_the_fetch() {
     assert_eq!(asked(&recorder, "/download/1"), 1);
 }
 
+/// RFC 9111 section 3.3.
 #[test]
 fn a_fetch_that_breaks_off_is_never_the_whole() {
     let tries = AtomicU32::new(0);
@@ -533,6 +570,7 @@ fn what_was_purged_while_it_was_fetched_is_not_kept() {
     assert_eq!(asked(&recorder, "/static/a"), 2);
 }
 
+/// RFC 9111 sections 4.3.1, 4.3.4 and 3.2.
 #[test]
 fn what_is_stale_is_validated_and_its_fields_are_updated() {
     let recorder = Recorder::start(|request: &Request, tcp| match request.header("if-none-match") {
@@ -561,6 +599,7 @@ fn what_is_stale_is_validated_and_its_fields_are_updated() {
     assert_eq!(asked(&recorder, "/static/a"), 2);
 }
 
+/// RFC 5861 sections 3 and 4.
 #[test]
 fn stale_answers_stand_in_for_errors_and_while_a_new_one_comes() {
     let count = AtomicU32::new(0);
@@ -585,6 +624,7 @@ fn stale_answers_stand_in_for_errors_and_while_a_new_one_comes() {
     eventually_true("a new one is fetched", || asked(&recorder, "/static/while") >= 2);
 }
 
+/// RFC 9111 section 5.2.1.
 #[test]
 fn request_directives_are_heeded() {
     let recorder = saying("200 OK\r\nETag: \"1\"\r\nCache-Control: max-age=60");
@@ -604,6 +644,7 @@ fn request_directives_are_heeded() {
     assert_eq!(asked(&recorder, "/static/a"), 4);
 }
 
+/// RFC 9111 section 4.4.
 #[test]
 fn a_successful_unsafe_request_invalidates() {
     let recorder = Recorder::start(|request, tcp| match request.line().split(' ').next() {
@@ -620,6 +661,57 @@ fn a_successful_unsafe_request_invalidates() {
     let before = recorder.requests().len();
     targets.iter().for_each(|target| assert_eq!(gate.http().get(target).status, 200));
     assert_eq!(recorder.requests().len() - before, 2);
+}
+
+/// RFC 9111 section 4.4. The client may act on the answer as soon as it has the head, and need not wait for the rest.
+#[test]
+fn what_an_unsafe_request_changed_is_let_go_of_before_its_answer_is_sent() {
+    let go_on = Signal::default();
+    let end = go_on.clone();
+    let recorder = Recorder::start(move |request, tcp| {
+        if request.line().starts_with("POST") {
+            let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+            end.wait();
+            let _ = tcp.write_all(b"half");
+            return Then::Close;
+        }
+        respond(tcp, "200 OK\r\nCache-Control: max-age=60", b"body")
+    });
+    let gate = gate(&recorder);
+    gate.http().get("/static/a");
+    eventually_true("a file", || are_kept(&gate, 1));
+    let mut client = gate.http();
+    client.send(format!("POST /static/a HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 1\r\n\r\nx"));
+    client.peek_bytes(10).expect("a head");
+    gate.http().get("/static/a");
+    assert_eq!(asked(&recorder, "/static/a"), 3);
+    // One that leaves before the end has changed it as well.
+    drop(client);
+    go_on.give();
+}
+
+/// RFC 9110 section 6.6.1: the Date is that of the answer's making, which a cache does not change; RFC 9111 section
+/// 5.1: the Age says how long ago that was.
+#[test]
+fn the_date_of_an_answer_is_the_backends() {
+    const MADE: &str = "Tue, 01 Jul 2025 10:00:00 GMT";
+    let recorder =
+        saying("200 OK\r\nDate: Tue, 01 Jul 2025 10:00:00 GMT\r\nCache-Control: max-age=999999999");
+    let gate = gate(&recorder);
+    for round in 0..3 {
+        let answer = gate.http().get("/static/a");
+        assert_eq!(answer.header("date"), Some(MADE), "{round}: {:?}", answer.headers);
+        assert_eq!(answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("date")).count(), 1);
+        assert_eq!(gate.https().get("/static/a").header("date"), Some(MADE));
+        let part = gate.http().get_with("/static/a", &[("Range", "bytes=0-0")]);
+        assert_eq!((part.status, part.header("date")), (206, Some(MADE)));
+    }
+    // Also between others on one connection.
+    let mut connection = gate.http();
+    for target in ["/static/a", "/", "/robots.txt", "/static/a"] {
+        let date = connection.get(target).header("date").map(str::to_owned);
+        assert_eq!(date.as_deref() == Some(MADE), target.starts_with("/static"), "{target}: {date:?}");
+    }
 }
 
 #[test]

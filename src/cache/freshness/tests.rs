@@ -146,7 +146,7 @@ fn a_fallback_of_zero_never_guesses() {
     let rules = Rules { fallback: Duration::ZERO, fallback_other: Some(Duration::ZERO) };
     let nothing = HeaderMap::new();
     let now = UNIX_EPOCH + NOON;
-    for status in [200, 404] {
+    for status in [200, 404, 504] {
         let arrival = Arrival { request: &nothing, status, response: &nothing, asked: now, arrived: now };
         assert_eq!(judge(&arrival, &rules), Err(Refusal("no-freshness")));
     }
@@ -180,6 +180,13 @@ fn rfc9111_4_2_3_the_age_on_arrival_counts_what_others_kept_it_and_the_way_here(
     assert_eq!(initial_age(&arrival).as_secs(), 60);
     let odd = headers(&[("age", "7, 9"), ("date", "Tue, 01 Jul 2025 11:00:00 GMT")]);
     assert_eq!(initial_age(&Arrival { response: &odd, ..arrival }).as_secs(), 7);
+    for huge in ["18446744073709551615", "99999999999999999999999"] {
+        // Section 1.2.2: what is too large to be held is for ever.
+        let kept = headers(&[("age", huge)]);
+        let age =
+            initial_age(&Arrival { response: &kept, asked: arrived - Duration::from_secs(9), ..arrival });
+        assert!(age >= Duration::from_secs(1 << 31) && age < Duration::from_secs(1 << 32), "{age:?}");
+    }
     let bad = headers(&[("age", "-5")]);
     assert_eq!(initial_age(&Arrival { response: &bad, ..arrival }).as_secs(), 0);
 }

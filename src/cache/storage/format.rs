@@ -10,8 +10,6 @@
 //! The body comes first, so that it begins where pages do, and can be written before its length is known. Meta
 //! can be replaced, when the origin says that the response is still good, without touching the body.
 
-use flate2::Crc;
-
 /// Bytes under one checksum: what is read and verified at a time.
 pub const BLOCK: usize = 128 * 1024;
 
@@ -76,9 +74,7 @@ impl Footer {
 
 /// CRC-32: finds every flipped bit and every burst up to 32 bits, and misses one in four billion others.
 pub(super) fn checksum(bytes: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(bytes);
-    crc.sum()
+    crc32fast::hash(bytes)
 }
 
 /// Block checksums as they stand in a file.

@@ -28,13 +28,17 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Opens `name` and verifies all but the body. An error of kind `InvalidData` means that the file is no good.
-    pub fn open(files: &Files, name: Name) -> io::Result<Self> {
+    /// Opens `name`, whose body has `length` bytes, and verifies all but the body. An error of kind `InvalidData`
+    /// means that the file is no good.
+    pub fn open(files: &Files, name: Name, length: u64) -> io::Result<Self> {
         files.faults.check(Op::Open)?;
         let file = File::open(files.path(&name))?;
         let (footer, meta) = read_end(&file)?;
         if meta.key.digest() != name.digest {
             return Err(no_good("another key"));
+        }
+        if footer.body != length {
+            return Err(no_good("another length"));
         }
         files.faults.check(Op::Read)?;
         let mut blocks = vec![0; usize::try_from(footer.blocks_length()).map_err(|_| no_good("blocks"))?];
@@ -52,39 +56,46 @@ impl Stored {
         })
     }
 
-    /// The block with that number, verified.
-    pub fn block(&self, number: u64) -> io::Result<Bytes> {
+    /// Room for the block with that number.
+    ///
+    /// It is asked for where it will be let go of, on a worker's thread, and never on one of the threads that read:
+    /// the allocator keeps for each thread what that one allocated and others freed, and there are many of them.
+    pub fn room(&self, number: u64) -> BytesMut {
+        BytesMut::zeroed(self.length_of(number))
+    }
+
+    /// The block with that number, verified, in its [`Self::room`].
+    pub fn block(&self, number: u64, mut room: BytesMut) -> io::Result<Bytes> {
         self.faults.check(Op::Read)?;
-        let mut block = BytesMut::zeroed(self.length_of(number));
-        self.file.read_exact_at(&mut block, number * BLOCK as u64)?;
-        self.verified(number, block)
+        self.file.read_exact_at(&mut room, number * BLOCK as u64)?;
+        self.verify(number, &room)?;
+        Ok(room.freeze())
     }
 
-    /// The same, if its pages are in memory: then nothing is waited for. None: they are not, or the file system
-    /// does not know how to say so.
-    pub fn block_in_memory(&self, number: u64) -> Option<io::Result<Bytes>> {
+    /// The same, if its pages are in memory: then nothing is waited for. Otherwise, or when the file system does
+    /// not know how to say so, the room is given back.
+    pub fn block_in_memory(&self, number: u64, mut room: BytesMut) -> Result<io::Result<Bytes>, BytesMut> {
         if let Err(error) = self.faults.check(Op::Read) {
-            return Some(Err(error));
+            return Ok(Err(error));
         }
-        let mut block = BytesMut::zeroed(self.length_of(number));
-        let mut slices = [IoSliceMut::new(&mut block)];
+        let mut slices = [IoSliceMut::new(&mut room)];
         match preadv2(&self.file, &mut slices, number * BLOCK as u64, ReadWriteFlags::NOWAIT) {
-            Ok(count) if count == block.len() => Some(self.verified(number, block)),
-            _ => None,
+            Ok(count) if count == room.len() => Ok(self.verify(number, &room).map(|()| room.freeze())),
+            _ => Err(room),
         }
     }
 
-    /// The whole body, verified.
-    pub fn whole(&self) -> io::Result<Bytes> {
-        let count = self.length.div_ceil(BLOCK as u64);
-        if count == 1 {
-            return self.block(0);
+    /// The beginning of the body, or all of it, verified: as many blocks as there is room for.
+    pub fn beginning(&self, mut room: BytesMut) -> io::Result<Bytes> {
+        if room.is_empty() {
+            return Ok(Bytes::new());
         }
-        let mut whole = BytesMut::new();
-        for number in 0..count {
-            whole.extend_from_slice(&self.block(number)?);
+        self.faults.check(Op::Read)?;
+        self.file.read_exact_at(&mut room, 0)?;
+        for (number, block) in (0..).zip(room.chunks(BLOCK)) {
+            self.verify(number, block)?;
         }
-        Ok(whole.freeze())
+        Ok(room.freeze())
     }
 
     /// Puts `meta` in place of what the file says of itself.
@@ -97,9 +108,9 @@ impl Stored {
         (self.length - number * BLOCK as u64).min(BLOCK as u64) as usize
     }
 
-    fn verified(&self, number: u64, block: BytesMut) -> io::Result<Bytes> {
+    fn verify(&self, number: u64, block: &[u8]) -> io::Result<()> {
         let expected = usize::try_from(number).ok().and_then(|at| self.blocks.get(at));
-        if expected == Some(&checksum(&block)) { Ok(block.freeze()) } else { Err(no_good("body")) }
+        if expected == Some(&checksum(block)) { Ok(()) } else { Err(no_good("body")) }
     }
 }
 

@@ -36,6 +36,10 @@ fn store(files: &Files, content: &[u8]) -> Name {
     name
 }
 
+fn body_of(stored: &Stored) -> std::io::Result<bytes::Bytes> {
+    stored.beginning(bytes::BytesMut::zeroed(stored.length as usize))
+}
+
 fn folder() -> (tempfile::TempDir, Files) {
     let folder = tempfile::tempdir().unwrap();
     let files = Files::new(folder.path().join("space"), Arc::new(NoFaults));
@@ -47,12 +51,12 @@ fn what_is_stored_is_read_whatever_its_length() {
     let (_folder, files) = folder();
     for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK] {
         let content = body(length);
-        let stored = Stored::open(&files, store(&files, &content)).unwrap();
+        let stored = Stored::open(&files, store(&files, &content), length as u64).unwrap();
         assert_eq!((stored.length, &*stored.meta), (length as u64, &meta()));
-        assert_eq!(stored.whole().unwrap(), content, "{length}");
+        assert_eq!(body_of(&stored).unwrap(), content, "{length}");
         for number in 0..stored.length.div_ceil(BLOCK as u64) {
-            if let Some(block) = stored.block_in_memory(number) {
-                assert_eq!(block.unwrap(), stored.block(number).unwrap());
+            if let Ok(block) = stored.block_in_memory(number, stored.room(number)) {
+                assert_eq!(block.unwrap(), stored.block(number, stored.room(number)).unwrap());
             }
         }
     }
@@ -66,7 +70,7 @@ fn a_file_that_was_truncated_anywhere_is_noticed() {
     let whole = std::fs::read(files.path(&name)).unwrap();
     for end in (0..whole.len()).step_by(997).chain(whole.len() - 80..whole.len()) {
         std::fs::write(files.path(&name), &whole[..end]).unwrap();
-        assert!(Stored::open(&files, name).is_err(), "cut at {end}");
+        assert!(Stored::open(&files, name, content.len() as u64).is_err(), "cut at {end}");
     }
 }
 
@@ -80,7 +84,7 @@ fn a_bit_that_was_flipped_anywhere_is_noticed() {
         let mut flipped = whole.clone();
         flipped[at] ^= 1 << (at % 8);
         std::fs::write(files.path(&name), &flipped).unwrap();
-        let read = Stored::open(&files, name).and_then(|stored| stored.whole());
+        let read = Stored::open(&files, name, 3000).and_then(|stored| body_of(&stored));
         assert!(read.is_err(), "flipped at {at} of {}", whole.len());
     }
 }
@@ -92,10 +96,19 @@ fn blocks_of_zeroes_as_a_power_failure_leaves_them_are_noticed() {
     let mut torn = std::fs::read(files.path(&name)).unwrap();
     torn[BLOCK + 4096..BLOCK + 8192].fill(0);
     std::fs::write(files.path(&name), &torn).unwrap();
-    let stored = Stored::open(&files, name).unwrap();
-    assert!(stored.block(0).is_ok() && stored.block(1).is_err() && stored.block(2).is_ok());
+    let stored = Stored::open(&files, name, 3 * BLOCK as u64).unwrap();
+    let good: Vec<_> = (0..3).map(|number| stored.block(number, stored.room(number)).is_ok()).collect();
+    assert_eq!(good, [true, false, true]);
+    assert!(body_of(&stored).is_err());
     std::fs::write(files.path(&name), vec![0; torn.len()]).unwrap();
-    assert!(Stored::open(&files, name).is_err());
+    assert!(Stored::open(&files, name, 3 * BLOCK as u64).is_err());
+}
+
+#[test]
+fn a_file_of_another_length_than_the_index_has_is_no_good() {
+    let (_folder, files) = folder();
+    let name = store(&files, &body(1000));
+    assert!(Stored::open(&files, name, 999).is_err() && Stored::open(&files, name, 1000).is_ok());
 }
 
 #[test]
@@ -106,9 +119,9 @@ fn meta_can_be_replaced_by_a_longer_and_a_shorter_one() {
     for value in ["a much longer value than there was before", ""] {
         let mut new = meta();
         new.headers = headers(&[("x", value)]);
-        Stored::open(&files, name).unwrap().replace_meta(&files, &new).unwrap();
-        let stored = Stored::open(&files, name).unwrap();
-        assert_eq!((&*stored.meta, stored.whole().unwrap()), (&new, content.clone().into()));
+        Stored::open(&files, name, 1000).unwrap().replace_meta(&files, &new).unwrap();
+        let stored = Stored::open(&files, name, 1000).unwrap();
+        assert_eq!((&*stored.meta, body_of(&stored).unwrap()), (&new, content.clone().into()));
     }
 }
 
@@ -165,7 +178,7 @@ fn a_full_disk_is_an_error_and_leaves_nothing_behind() {
     assert!(writer.append(b"x").is_err());
     drop(writer);
     full.0.store(false, Ordering::Relaxed);
-    assert!(Stored::open(&files, store(&files, b"now")).is_ok());
+    assert!(Stored::open(&files, store(&files, b"now"), 3).is_ok());
 }
 
 #[test]
@@ -173,5 +186,5 @@ fn a_folder_that_vanished_is_made_again() {
     let (_folder, files) = folder();
     store(&files, b"one");
     std::fs::remove_dir_all(files.root()).unwrap();
-    assert!(Stored::open(&files, store(&files, b"two")).is_ok());
+    assert!(Stored::open(&files, store(&files, b"two"), 3).is_ok());
 }

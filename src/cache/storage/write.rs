@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use flate2::Crc;
+use crc32fast::Hasher;
 
 use super::files::{Files, Name, Op};
 use super::format::{BLOCK, Footer, checksum, encode_blocks};
@@ -20,7 +20,7 @@ pub struct Writer {
     path: Option<PathBuf>,
     length: u64,
     blocks: Vec<u32>,
-    block: Crc,
+    block: Hasher,
 }
 
 impl Writer {
@@ -34,7 +34,7 @@ impl Writer {
             path: Some(path),
             length: 0,
             blocks: Vec::new(),
-            block: Crc::new(),
+            block: Hasher::new(),
         };
         if let Some(expected) = expected.filter(|expected| *expected > 0) {
             writer.reserve(expected)?;
@@ -93,8 +93,7 @@ impl Writer {
     }
 
     fn end_block(&mut self) {
-        self.blocks.push(self.block.sum());
-        self.block = Crc::new();
+        self.blocks.push(std::mem::take(&mut self.block).finalize());
     }
 }
 

@@ -24,6 +24,18 @@ impl Faults for Failing {
     }
 }
 
+/// A disk that takes its time to remove a file.
+struct Slow;
+
+impl Faults for Slow {
+    fn check(&self, op: Op) -> io::Result<()> {
+        if op == Op::Remove {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
 fn failing(op: Op, after: u32) -> Bench {
     Bench::on(Arc::new(Failing { op, after: AtomicU32::new(after) }), &settings(1 << 30, 0))
 }
@@ -109,6 +121,17 @@ async fn what_outgrows_the_space_passes_through() {
     assert_eq!(bench.files(), 0);
     let sized = Scripted::new([Script::ok("max-age=60", body.clone())]);
     assert!(bench.ask(&sized, "/b", &[]).await.unwrap().cache_status().ends_with("detail=too-large"));
+}
+
+#[tokio::test]
+async fn files_do_not_pile_up_on_a_disk_that_is_slow_to_remove_them() {
+    let bench = Bench::on(Arc::new(Slow), &settings(1 << 20, 0));
+    let origin = Scripted::new([Script::ok("max-age=60", vec![3; 300_000])]);
+    for at in 0..30 {
+        assert!(bench.ask(&origin, &format!("/{at}"), &[]).await.is_ok());
+        bench.settled().await;
+        assert!(bench.files() <= 3, "{at}: {} files", bench.files());
+    }
 }
 
 #[tokio::test]

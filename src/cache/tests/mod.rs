@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use pingora::ErrorType;
+use tokio::sync::watch;
 
 use super::fixture::headers;
 use super::*;
@@ -27,6 +28,8 @@ struct Script {
     fields: Vec<(&'static str, String)>,
     parts: Vec<Bytes>,
     breaks: bool,
+    /// Nothing but the first part comes until this is true.
+    held: Option<watch::Receiver<bool>>,
 }
 
 impl Script {
@@ -35,7 +38,7 @@ impl Script {
         let fields =
             vec![("cache-control", cache_control.to_owned()), ("content-length", body.len().to_string())];
         let parts = if body.is_empty() { Vec::new() } else { vec![body] };
-        Self { status: 200, fields, parts, breaks: false }
+        Self { status: 200, fields, parts, breaks: false, held: None }
     }
 
     fn status(self, status: u16) -> Self {
@@ -91,19 +94,33 @@ impl Origin for Scripted {
         Ok(Answer {
             status: script.status,
             headers,
-            body: Box::new(Parts(script.parts.into(), script.breaks)),
+            body: Box::new(Parts {
+                left: script.parts.into(),
+                breaks: script.breaks,
+                held: script.held,
+                begun: false,
+            }),
         })
     }
 }
 
-struct Parts(VecDeque<Bytes>, bool);
+struct Parts {
+    left: VecDeque<Bytes>,
+    breaks: bool,
+    held: Option<watch::Receiver<bool>>,
+    begun: bool,
+}
 
 #[async_trait]
 impl Arriving for Parts {
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         tokio::task::yield_now().await;
-        match self.0.pop_front() {
-            None if self.1 => Err(Failure::new(ErrorType::ReadError, "broke off")),
+        if let Some(held) = self.held.as_mut().filter(|_| self.begun) {
+            held.wait_for(|go_on| *go_on).await.expect("a test that goes on");
+        }
+        self.begun = true;
+        match self.left.pop_front() {
+            None if self.breaks => Err(Failure::new(ErrorType::ReadError, "broke off")),
             part => Ok(part),
         }
     }

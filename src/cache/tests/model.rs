@@ -12,6 +12,8 @@ enum Step {
     Change(u8, u32),
     /// Somebody asks.
     Ask(u8),
+    /// Somebody asks, and what comes is stale as soon as it is here, should it come from the origin.
+    AskBriefly(u8),
     /// Somebody asks, and accepts nothing older than a validation.
     AskAnew(u8),
     /// A part of it.
@@ -30,6 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (target.clone(), 0..300_000u32).prop_map(|(target, length)| Step::Change(target, length)),
         6 => target.clone().prop_map(Step::Ask),
+        2 => target.clone().prop_map(Step::AskBriefly),
         1 => target.clone().prop_map(Step::AskAnew),
         2 => (target.clone(), any::<u16>(), any::<u16>()).prop_map(|(target, from, to)| Step::Range(target, from, to)),
         1 => target.clone().prop_map(Step::Purge),
@@ -62,10 +65,12 @@ async fn run(steps: Vec<Step>, memory: u64) {
     let settings = settings(1 << 30, memory);
     let mut bench = Bench::on(Arc::new(NoFaults), &settings);
     let mut origin: HashMap<u8, Vec<u8>> = HashMap::new();
-    let mut stored: HashMap<u8, Vec<u8>> = HashMap::new();
+    // With whether it is fresh.
+    let mut stored: HashMap<u8, (Vec<u8>, bool)> = HashMap::new();
     let (mut version, mut damaged) = (0, false);
     for step in steps {
         let mut fields: Vec<(&'static str, String)> = Vec::new();
+        let mut lasts = true;
         let target = match step {
             Step::Change(target, length) => {
                 version += 1;
@@ -74,6 +79,10 @@ async fn run(steps: Vec<Step>, memory: u64) {
                 target
             }
             Step::Ask(target) => target,
+            Step::AskBriefly(target) => {
+                lasts = false;
+                target
+            }
             Step::AskAnew(target) => {
                 fields.push(("cache-control", "no-cache".into()));
                 stored.remove(&target);
@@ -104,7 +113,7 @@ async fn run(steps: Vec<Step>, memory: u64) {
                 if memory == 0 {
                     damaged = true;
                     damage(&bench, target, at);
-                    if stored.get(&target).is_some_and(|body| body.len() < 131_072) {
+                    if stored.get(&target).is_some_and(|(body, _)| body.len() < 131_072) {
                         stored.remove(&target);
                     }
                 }
@@ -112,11 +121,16 @@ async fn run(steps: Vec<Step>, memory: u64) {
             }
         };
         let now = origin.entry(target).or_insert_with(|| content(target, 0, 10)).clone();
-        let source = Scripted::new([Script::ok("max-age=600", now.clone())]);
+        let says = if lasts { "max-age=600" } else { "max-age=0" };
+        let source = Scripted::new([Script::ok(says, now.clone()).field("etag", "\"1\"")]);
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let answer = bench.ask(&source, &format!("/{target}"), &fields).await;
         bench.settled().await;
-        let expected = stored.get(&target).unwrap_or(&now).clone();
+        let expected = match stored.get(&target) {
+            Some((body, true)) => body.clone(),
+            // What is stale is not used, and what is not there cannot be.
+            _ => now.clone(),
+        };
         let got = match answer {
             Ok(got) => got,
             // A damaged block behind the first one: seen when it is reached, and gone then.
@@ -137,7 +151,7 @@ async fn run(steps: Vec<Step>, memory: u64) {
             416 => {}
             _ => assert!(got.body == expected || (memory == 0 && got.body == now), "{target}"),
         }
-        stored.insert(target, if source.asked() > 0 { now } else { expected });
+        stored.insert(target, if source.asked() > 0 { (now, lasts) } else { (expected, true) });
         // Files that were replaced are removed a moment later.
         assert!(damaged || bench.cache.list(&Purge::All).len() == stored.len());
     }

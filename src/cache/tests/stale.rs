@@ -77,6 +77,63 @@ async fn rfc9111_4_many_who_find_it_stale_validate_once() {
 }
 
 #[tokio::test]
+async fn rfc9111_4_3_4_what_a_304_gives_to_one_client_is_that_clients_alone() {
+    for (name, value) in [("set-cookie", "who=one"), ("cache-control", "private, max-age=60")] {
+        let bench = Bench::new();
+        let origin = Scripted::new([
+            Script::ok("max-age=0", "body").field("etag", "\"1\""),
+            Script::ok("max-age=60", "").status(304).field(name, value),
+            Script::ok("max-age=60", "new"),
+        ]);
+        bench.store(&origin, "/a").await;
+        let answers = futures_join((0..10).map(|_| bench.ask(&origin, "/a", &[]))).await;
+        let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+        let has = |got: &&Got| got.headers.get_all(name).iter().any(|line| line == value);
+        assert_eq!(answers.iter().filter(has).count(), 1, "{name}");
+        assert_eq!(answers.iter().filter(|got| got.body == b"new").count(), 9, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn rfc9111_4_a_fetch_under_way_is_joined_only_while_its_answer_may_be_reused() {
+    for (says, wants, asked) in [
+        ("max-age=60", "", 1),
+        ("max-age=60", "min-fresh=61", 2),
+        ("max-age=0", "", 2),
+        ("max-age=0", "max-stale=9", 1),
+        ("no-cache", "", 2),
+    ] {
+        let bench = Bench::new();
+        let (go_on, held) = tokio::sync::watch::channel(false);
+        let whole = Script::ok(says, "first second").field("etag", "\"1\"");
+        let origin = Scripted::new([Script { held: Some(held), ..whole.unsized_in(2) }]);
+        let later = async {
+            // There is the head of an answer, and half of its body.
+            while bench.cache.flights.matching(|_| true).is_empty() {
+                tokio::task::yield_now().await;
+            }
+            bench.cache.flights.matching(|_| true)[0].landed().await;
+            let fields = [("cache-control", wants)];
+            let second = bench.ask(&origin, "/a", &fields);
+            let release = async {
+                // It has asked or joined after some turns, and waits for the rest then.
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+                go_on.send_replace(true);
+            };
+            tokio::join!(second, release).0
+        };
+        let (first, second) = tokio::join!(bench.ask(&origin, "/a", &[]), later);
+        assert_eq!(
+            (first.unwrap().body, second.unwrap().body),
+            (b"first second".into(), b"first second".into())
+        );
+        assert_eq!(origin.asked(), asked, "{says} for {wants}");
+    }
+}
+
+#[tokio::test]
 async fn rfc5861_4_an_error_is_stood_in_for_and_does_not_push_out_what_can() {
     let bench = Bench::new();
     let kept = Script::ok("max-age=0, stale-if-error=60", "body");
