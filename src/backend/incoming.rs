@@ -163,6 +163,10 @@ impl Plain {
 }
 
 /// What the bytes that have come so far are the beginning of.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "taken apart where it is made, and a box would be an allocation for each lookup"
+)]
 enum Head {
     /// A head that is not here to its end.
     Partial,
