@@ -15,7 +15,7 @@ use farmgate::config::{self, LogFormat};
 use farmgate::control::{Reply, Request, Screen};
 use farmgate::log::filter::{Columns, Rule, Where, filter};
 use farmgate::log::{Anonymiser, Dates, Entry, RequestId};
-use farmgate::route::{AdminPrefix, Decision, Door, decide, well_known_segments};
+use farmgate::route::{AdminDoor, AdminPrefix, Decision, Door, admin_door, decide, well_known_segments};
 use rustls::pki_types::CertificateDer;
 
 /// Takes one input. Panics when something does not hold.
@@ -114,8 +114,15 @@ pub fn register(folder: &Path) -> Target {
 /// The target of a request.
 pub fn route(_: &Path) -> Target {
     let admin = AdminPrefix::parse("/admin").expect("a prefix");
+    let page = AdminPrefix::parse("/admin/gate").expect("a prefix");
     Box::new(move |data| {
         let decision = decide(data, &admin);
+        if admin_door(data, &page).is_ok_and(|door| door != AdminDoor::Ci) {
+            assert!(
+                matches!(&decision, Ok(Decision { door: Door::Admin, .. })),
+                "the page is not behind the gate"
+            );
+        }
         if guile_runs_admin(data) {
             assert!(matches!(&decision, Err(_) | Ok(Decision { door: Door::Admin, .. })));
         }

@@ -125,6 +125,30 @@ pub enum Substitute {
     SigningKey,
 }
 
+/// Which of the two that are behind the admin gate a target of [`Door::Admin`] leads to; `page` is the prefix of the
+/// gate's own page, and itself below the admin prefix.
+///
+/// Nothing that any reading finds below `page` is passed on, so that no spelling of an address of ours ever reaches
+/// Cuirass, and none of what is typed into our forms. What is answered goes by one reading: decoded once, empty
+/// segments dropped, dot segments resolved.
+pub fn admin_door(target: &[u8], page: &AdminPrefix) -> Result<AdminDoor, BadTarget> {
+    let target = Target::parse(target)?;
+    if !page.may_hold(target.path) {
+        return Ok(AdminDoor::Ci);
+    }
+    Ok(AdminDoor::Page(page.rest(resolve(split(target.path).map(decode)))))
+}
+
+/// Who answers below the admin prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminDoor {
+    /// Cuirass.
+    Ci,
+    /// The gate itself: the segments below its page. None when that is not where the decoded path leads, but only some
+    /// other reading of it: there is nothing then.
+    Page(Option<Vec<String>>),
+}
+
 /// The decoded segments below `/.well-known`, dot segments resolved, for [`Door::AcmeChallenge`] and
 /// [`Door::WellKnown`]. For the former they are always `["acme-challenge", TOKEN]`.
 ///

@@ -10,6 +10,7 @@ mod acme;
 mod endpoint;
 pub mod inspect;
 pub mod logging;
+mod overview;
 mod reload;
 mod run;
 mod supervise;

@@ -1,7 +1,7 @@
 //! The files that the gate is run on.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
     net::{Ipv6Addr, TcpListener},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -20,6 +20,9 @@ pub fn write(farm: &Farm, certificates: &Certificates, choices: &Choices) -> io:
     };
 
     public("ca.crt", &certificates.ca)?;
+    // Of two CAs: the one that is gone issued the files for curl, the other one has a register.
+    let register = fs::read_to_string(farm.folder.join("state/admin/ca.crt"))?;
+    public("client-ca.crt", &(certificates.ca.clone() + &register))?;
     public("server.crt", &certificates.server.certificate)?;
     secret("server.key", &certificates.server.key)?;
     public("admin.crt", &certificates.admin.certificate)?;
@@ -75,7 +78,7 @@ listen = "127.0.0.1:0"
             None => format!("{{ chain = {}, key = {} }}", path("server.crt")?, path("server.key")?),
         },
         acme = choices.acme.as_ref().map(acme).transpose()?.unwrap_or_default(),
-        client_ca = path("ca.crt")?,
+        client_ca = path("client-ca.crt")?,
         http_log = path("http.access.log")?,
         https_log = path("https.access.log")?,
     ))
@@ -116,7 +119,7 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

@@ -11,6 +11,7 @@ mod http;
 mod nar;
 mod pages;
 mod publish;
+mod register;
 mod store_item;
 mod welcome;
 
@@ -77,6 +78,7 @@ pub async fn start(folder: &Path, choices: &Choices) -> io::Result<Farm> {
     let ci = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
 
     let folder = std::path::absolute(folder)?;
+    register::make(&folder.join("state"), &folder).map_err(io::Error::other)?;
     let farm = Farm {
         config: folder.join("farmgate.toml"),
         ca: folder.join("ca.crt"),

@@ -50,6 +50,12 @@ impl Farm {
     curl {trust} --cert admin.crt --key admin.key \
       {https}/admin/build/1/restart
 
+  The gate's own page, with what is served, what fails, and certificates to revoke
+    curl --cacert ca.crt --cert zoe.crt --key zoe.key {https}/admin/gate/
+  In a browser: have a bundle made, import it, and revoke zoe
+    {program} admin bundle yusuf
+    {https}/admin/gate/
+
   Ctrl-C ends it.
 ",
             ordered = self.directory.as_deref().map(|url| self.about_the_order(url)).unwrap_or_default(),
@@ -57,6 +63,7 @@ impl Farm {
             ci = self.ci,
             folder = self.folder.display(),
             quoted = shell_word(&self.folder),
+            program = program(),
             hash = self.item.hash_part,
             base = self.item.base,
             sha256 = self.item.nar_sha256,
@@ -80,6 +87,11 @@ impl Farm {
     }
 }
 
+/// This program, as it is started here.
+fn program() -> String {
+    std::env::current_exe().map_or_else(|_| "farmgate".into(), |path| shell_word(&path))
+}
+
 /// As one word for a POSIX shell; quoted only where that is needed.
 fn shell_word(path: &Path) -> String {
     let text = path.to_string_lossy();
@@ -100,10 +112,13 @@ mod tests {
         let farm = super::super::start(folder.path(), &Choices::default()).await.unwrap();
         let text = farm.welcome(([127, 0, 0, 1], 18080).into(), ([127, 0, 0, 1], 18443).into());
 
-        for line in text.lines() {
+        // Wherever the program is.
+        for line in text.replace(&program(), "farmgate").lines() {
             assert!(line.chars().count() <= 100, "{line}");
         }
-        for file in ["ca.crt", "admin.crt", "admin.key", "thousand-lookups", "farmgate.toml"] {
+        for file in
+            ["ca.crt", "admin.crt", "admin.key", "zoe.crt", "zoe.key", "thousand-lookups", "farmgate.toml"]
+        {
             assert!(text.contains(file) && farm.folder.join(file).is_file(), "{file}");
         }
         assert!(text.contains("https://localhost:18443/admin\n"));

@@ -8,6 +8,7 @@ use pingora::protocols::http::ServerSession as Session;
 
 use super::error_page::Problem;
 use crate::log::RequestId;
+use crate::page;
 
 /// Sends `body` with `status`.
 pub async fn send(session: &mut Session, status: u16, content_type: &str, body: Bytes) -> Result<()> {
@@ -18,6 +19,20 @@ pub async fn send(session: &mut Session, status: u16, content_type: &str, body: 
         response.insert_header(header::ALLOW, "GET, HEAD")?;
     }
     send_whole(session, response, body).await
+}
+
+/// Sends an answer of the gate's own page, with what goes with each of them.
+pub async fn send_own(session: &mut Session, answer: page::Answer) -> Result<()> {
+    let mut response = ResponseHeader::build(answer.status, Some(12))?;
+    response.insert_header(header::CONTENT_TYPE, answer.content_type)?;
+    response.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    for (name, value) in page::HEADERS {
+        response.insert_header(name, value)?;
+    }
+    for (name, value) in answer.headers {
+        response.insert_header(name, value)?;
+    }
+    send_whole(session, response, answer.body).await
 }
 
 /// Sends the page for `problem`, which befell the request with `id`.

@@ -21,6 +21,16 @@ pub fn check(request: &RequestHeader) -> Result<(), ()> {
     if allowed { Ok(()) } else { Err(()) }
 }
 
+/// Refuses what changes something, unless it says itself that it comes from one of our own pages. Browsers do so with
+/// every form, and the programs that [`check`] lets through have commands of their own.
+pub fn check_form(request: &RequestHeader) -> Result<(), ()> {
+    check(request)?;
+    let says_where_from = request.headers.contains_key(header::ORIGIN);
+    let mut sites = request.headers.get_all(&SEC_FETCH_SITE).iter();
+    let is_from_here = sites.all(|site| site.as_bytes() == b"same-origin");
+    if says_where_from && is_from_here { Ok(()) } else { Err(()) }
+}
+
 fn host_of(request: &RequestHeader) -> Vec<u8> {
     super::plan::host_of(request, super::plan::target_of(request)).unwrap_or_default().to_ascii_lowercase()
 }
@@ -49,12 +59,16 @@ mod tests {
     use super::*;
 
     fn checked(headers: &[(&str, &str)]) -> bool {
+        check(&request(headers)).is_ok()
+    }
+
+    fn request(headers: &[(&str, &str)]) -> RequestHeader {
         let mut request = RequestHeader::build("GET", b"/admin/build/1/restart", None).unwrap();
         request.append_header("Host", "ci.example.org").unwrap();
         for (name, value) in headers {
             request.append_header(name.to_string(), value.to_string()).unwrap();
         }
-        check(&request).is_ok()
+        request
     }
 
     #[test]
@@ -67,6 +81,20 @@ mod tests {
             ("Referer", "https://ci.example.org/jobset/guix"),
         ]));
         assert!(checked(&[("Origin", "https://CI.example.org:443")]));
+    }
+
+    #[test]
+    fn a_form_has_to_say_that_it_is_one_of_ours() {
+        let form = |headers: &[(&str, &str)]| check_form(&request(headers)).is_ok();
+        let ours = ("Origin", "https://ci.example.org");
+        assert!(form(&[ours]) && form(&[ours, ("Sec-Fetch-Site", "same-origin")]));
+        assert!(!form(&[]) && !form(&[("Sec-Fetch-Site", "same-origin")]));
+        assert!(!form(&[("Referer", "https://ci.example.org/admin/gate/")]));
+        for site in ["none", "same-site", "cross-site", ""] {
+            assert!(!form(&[ours, ("Sec-Fetch-Site", site)]), "{site}");
+        }
+        assert!(!form(&[("Origin", "null")]) && !form(&[("Origin", "https://evil.example")]));
+        assert!(!form(&[ours, ("Origin", "https://evil.example")]));
     }
 
     #[test]

@@ -10,10 +10,12 @@ use crate::backend::Peers;
 use crate::config::{self, Config};
 use crate::log::AccessLog;
 use crate::metrics::{self, Metrics, Role};
-use crate::route::{self, AdminPrefix, BadAdminPrefix, BadTarget, Door};
+use crate::route::{self, AdminDoor, AdminPrefix, BadAdminPrefix, BadTarget, Door};
 
 /// Where Cuirass has its admin pages.
 const CUIRASS_ADMIN: &str = "/admin";
+/// Where the gate has its own page, below the admin prefix.
+const PAGE: &str = "gate";
 
 /// The generation in force. A request takes it once and keeps it.
 pub type Live = ArcSwap<Generation>;
@@ -26,6 +28,8 @@ pub struct Generation {
     /// Where the admin pages begin. Cuirass knows its own prefix only, and is sent targets as they came: that
     /// one is guarded whatever the configuration says.
     guarded: Vec<AdminPrefix>,
+    /// Where the gate's own page is: below the first of them.
+    page: AdminPrefix,
     /// Who is let in there.
     pub gate: Arc<Gate>,
     /// The two access logs.
@@ -90,7 +94,9 @@ impl Generation {
         logs: Logs,
         metrics: Arc<Metrics>,
     ) -> Result<Self, BadAdminPrefix> {
-        let mut guarded = vec![AdminPrefix::parse(&config.admin.prefix)?];
+        let configured = AdminPrefix::parse(&config.admin.prefix)?;
+        let page = AdminPrefix::parse(&format!("{configured}/{PAGE}"))?;
+        let mut guarded = vec![configured];
         let cuirass = AdminPrefix::parse(CUIRASS_ADMIN)?;
         if !guarded.contains(&cuirass) {
             guarded.push(cuirass);
@@ -117,7 +123,7 @@ impl Generation {
             .enumerate()
             .flat_map(|(at, site)| site.settings.names.iter().map(move |name| (name.clone(), at)))
             .collect();
-        Ok(Self { config, guarded, gate, logs, metrics, sites, by_name })
+        Ok(Self { config, guarded, page, gate, logs, metrics, sites, by_name })
     }
 
     /// The same generation with another gate.
@@ -135,6 +141,16 @@ impl Generation {
             }
         }
         Ok(door)
+    }
+
+    /// Who answers `target`, which leads to [`Door::Admin`].
+    pub fn admin_door(&self, target: &[u8]) -> Result<AdminDoor, BadTarget> {
+        route::admin_door(target, &self.page)
+    }
+
+    /// The path of the gate's own page, without a slash at the end.
+    pub fn page(&self) -> String {
+        self.page.to_string()
     }
 
     /// The site that has `name`: lower-case, without port and trailing dot.

@@ -11,7 +11,7 @@ use crate::route::Target;
 /// Counts the verdict, if a request needed one.
 pub fn planned(worker: &Worker, planned: &Planned) {
     let verdict = match &planned.plan {
-        Plan::Admin(..) => Verdict::Admitted,
+        Plan::Admin(..) | Plan::Page(..) => Verdict::Admitted,
         Plan::Refuse(Problem::NotAdmitted(refusal)) => Verdict::from(*refusal),
         Plan::Refuse(Problem::CrossSite) => Verdict::CrossSite,
         Plan::Refuse(Problem::AdminOverPlainHttp) => Verdict::PlainHttp,

@@ -10,6 +10,7 @@ mod generation;
 mod host;
 mod local;
 mod measure;
+mod page;
 mod phases;
 mod plan;
 mod pulse;

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use http::{HeaderName, Method, Version, header};
@@ -25,12 +25,15 @@ use super::error_page::Problem;
 use super::generation::{Live, Site};
 use super::plan::{self, Plan, Upstream, Which};
 use super::relay::{self, Exchange};
-use super::{answer, cached, local, measure};
+use super::{answer, cached, local, measure, page};
 use crate::acme::Challenges;
+use crate::admin::Administrator;
 use crate::backend::{self, Forwarded, Head, Peers, Pool, Use};
 use crate::cache::{Cache, Key};
+use crate::history::Failed;
 use crate::log::Entry;
 use crate::metrics::{CacheOutcome, Worker, waiting};
+use crate::page::Page;
 use crate::route;
 
 /// A head larger than this gets 431. nginx takes 32 KiB; the engine would take 1 MiB.
@@ -44,6 +47,7 @@ pub struct Gatekeeper {
     cache: Arc<Cache>,
     challenges: Arc<Challenges>,
     pool: Arc<Pool>,
+    page: Arc<Page>,
     worker: Arc<Worker>,
     options: ConnectionOptions,
     stopping: AtomicBool,
@@ -102,11 +106,13 @@ impl HttpServerApp for Gatekeeper {
 }
 
 impl Gatekeeper {
-    /// A gate that follows `live`, keeps answers in `cache`, answers `challenges`, and counts as `worker`.
+    /// A gate that follows `live`, keeps answers in `cache`, answers `challenges`, shows `page`, and counts as
+    /// `worker`.
     pub fn new(
         live: Arc<Live>,
         cache: Arc<Cache>,
         challenges: Arc<Challenges>,
+        page: Arc<Page>,
         worker: Arc<Worker>,
         options: ConnectionOptions,
     ) -> Self {
@@ -115,6 +121,7 @@ impl Gatekeeper {
             cache,
             challenges,
             pool: Arc::default(),
+            page,
             worker,
             options,
             stopping: AtomicBool::new(false),
@@ -186,6 +193,9 @@ impl Gatekeeper {
                 upstream
             }
             // The rarer ways are boxed, so that the common one need not make room for their state.
+            Plan::Page(path, administrator) => {
+                return Box::pin(self.serve_page(session, ctx, path, administrator)).await;
+            }
             Plan::Robots => {
                 let text = answer::send(session, 200, "text/plain; charset=utf-8", local::ROBOTS.into());
                 return Box::pin(text).await;
@@ -217,6 +227,21 @@ impl Gatekeeper {
             session.set_keepalive(None);
         }
         Box::pin(answer::send_problem(session, ctx.id, problem)).await
+    }
+
+    async fn serve_page(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+        path: Option<Vec<String>>,
+        administrator: Administrator,
+    ) -> Result<()> {
+        ctx.generation.gate.admitted(&administrator, SystemTime::now());
+        ctx.administrator = Some(administrator.clone());
+        match page::ask(&self.page, &self.live, session, ctx, path, administrator).await? {
+            Ok(answer) => answer::send_own(session, answer).await,
+            Err(problem) => self.refuse(session, ctx, &problem).await,
+        }
     }
 
     async fn serve_well_known(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
@@ -308,6 +333,14 @@ impl Gatekeeper {
             measure::backend_failed(&self.worker, ctx, &problem, || reason(error));
             let site = ctx.site().settings.names.first().map_or("-", String::as_str);
             warn!("{site}: {} {} (id {}): {}", problem.status(), problem.title(), ctx.id, reason(error));
+            self.page.errors().record(Failed {
+                at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+                id: ctx.id.to_string(),
+                site: site.to_owned(),
+                route: ctx.route.token(),
+                status: problem.status(),
+                reason: format!("{}: {}", problem.title(), reason(error)),
+            });
         }
         // A batch of lookups should not end because one of them failed.
         sent.is_ok() && session.is_body_done()

@@ -15,7 +15,7 @@ use crate::admin::Administrator;
 use crate::backend::Use;
 use crate::config::{LogRoute, PlainHttp};
 use crate::listen::ConnectionInfo;
-use crate::route::{self, Door, Substitute};
+use crate::route::{self, AdminDoor, Door, Substitute};
 
 /// A request's destination.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub enum Plan {
     Forward(Upstream),
     /// To a backend, for an administrator.
     Admin(Upstream, Administrator),
+    /// The gate's own page, for an administrator; the segments below it, as [`AdminDoor::Page`] has them.
+    Page(Option<Vec<String>>, Administrator),
     /// The built-in robots.txt.
     Robots,
     /// A file below `/.well-known`.
@@ -199,6 +201,14 @@ fn admin(
     let administrator =
         generation.gate.judge(&tls.client_chain, SystemTime::now()).map_err(Problem::NotAdmitted)?;
     cross_site::check(request).map_err(|()| Problem::CrossSite)?;
+    if let AdminDoor::Page(path) =
+        generation.admin_door(target_of(request)).map_err(|_| Problem::BadTarget)?
+    {
+        if request.method == Method::POST {
+            cross_site::check_form(request).map_err(|()| Problem::CrossSite)?;
+        }
+        return Ok(Plan::Page(path, administrator));
+    }
     if site.ci.is_none() {
         return Err(Problem::NotFound);
     }

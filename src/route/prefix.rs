@@ -1,5 +1,6 @@
 //! The admin prefix, and whether any reading of a path is below it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::path::{decode, is_unreserved};
@@ -38,6 +39,15 @@ impl AdminPrefix {
     /// Whether `segments` can begin with this prefix once some of them are left out.
     fn occurs_in<'a>(&self, mut segments: impl Iterator<Item = &'a [u8]>) -> bool {
         self.segments.iter().all(|wanted| segments.any(|s| s.eq_ignore_ascii_case(wanted)))
+    }
+
+    /// What comes behind this prefix, where `segments` begins with it to the letter.
+    pub(super) fn rest(&self, segments: Vec<Cow<'_, [u8]>>) -> Option<Vec<String>> {
+        let (own, rest) = segments.split_at_checked(self.segments.len())?;
+        if own.iter().zip(&self.segments).any(|(segment, wanted)| **segment != **wanted) {
+            return None;
+        }
+        rest.iter().map(|segment| String::from_utf8(segment.to_vec()).ok()).collect()
     }
 
     /// Whether any reading of `path` is below this prefix.

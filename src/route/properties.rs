@@ -236,6 +236,23 @@ proptest! {
     }
 
     #[test]
+    fn the_page_is_behind_the_gate_and_guile_never_sees_its_address(target in tricky_target()) {
+        for segments in [["admin", "cuirass"], ["cuirass", "admin"]] {
+            let prefix = AdminPrefix::parse(&format!("/{}", segments[0])).unwrap();
+            let page = AdminPrefix::parse(&format!("/{}", segments.join("/"))).unwrap();
+            let Ok(door) = admin_door(&target, &page) else { return Ok(()) };
+            prop_assert!(
+                door == AdminDoor::Ci || is_closed(&target, &prefix),
+                "{} shows the page", target.escape_ascii()
+            );
+            prop_assert!(
+                door != AdminDoor::Ci || !runs_admin_in_guile(&target, &segments),
+                "{} is passed on", target.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
     fn what_is_cached_is_below_the_same_door_for_guile(target in tricky_target()) {
         let name = match door(&target) {
             Ok(Door::Static) => "static",

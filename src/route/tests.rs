@@ -485,3 +485,50 @@ fn a_target_of_many_segments_takes_time_in_proportion() {
         assert_eq!(door(&long), Ok(Door::Admin));
     }
 }
+
+#[test]
+fn the_page_is_found_by_its_decoded_path_and_no_other_spelling_of_it_is_passed_on() {
+    let page = AdminPrefix::parse("/admin/gate").unwrap();
+    let door = |target: &str| admin_door(target.as_bytes(), &page).unwrap();
+    let at = |segments: &[&str]| {
+        AdminDoor::Page(Some(segments.iter().map(|segment| (*segment).to_owned()).collect()))
+    };
+    for target in [
+        "/admin/gate",
+        "/admin/gate/",
+        "//admin//gate/",
+        "/%61dmin/g%61te?x",
+        "/admin/x/../gate/.",
+        "http://h/admin/gate",
+    ] {
+        assert_eq!(door(target), at(&[]), "{target}");
+    }
+    assert_eq!(door("/admin/gate/revoke/0A"), at(&["revoke", "0A"]));
+    assert_eq!(door("/admin/gate/%72evoke//0A/?x=/y"), at(&["revoke", "0A"]));
+    assert_eq!(door("/admin/gate/a%2Fb"), at(&["a/b"]));
+    assert_eq!(door("/admin/gate/x/../day"), at(&["day"]));
+    for target in [
+        "/ADMIN/gate",
+        "/admin/GATE/",
+        "/admin%2Fgate",
+        "/admin%2fgate/day",
+        "/admin\\gate",
+        "/%2561dmin/gate",
+        "/admin/g%2561te",
+        "/admin/gate/..",
+        "/admin/gate/../build/1/restart",
+        "/admin;x/gate",
+        "/admin/gate;x",
+        "/admin/gate%00",
+        "//h/admin/gate",
+        "/admin/x/../y/gate",
+    ] {
+        assert!(matches!(door(target), AdminDoor::Page(_)), "{target}");
+        assert_ne!(door(target), at(&[]), "{target}");
+    }
+    for target in
+        ["/admin", "/admin/", "/admin/gates", "/admin/build/1/restart", "/admin/x/gate", "/admin/?/gate"]
+    {
+        assert_eq!(door(target), AdminDoor::Ci, "{target}");
+    }
+}

@@ -197,7 +197,9 @@ fn routes(config: &Config, site: &Site) -> SiteRoutes {
         note,
     };
     let guarded = format!("{}…", config.admin.prefix);
+    let page = format!("{}/gate/…", config.admin.prefix.trim_end_matches('/'));
     let routes = vec![
+        row(&page, "built in: the gate's own page", "only with a valid client certificate, over HTTPS"),
         row(&guarded, &ci.unwrap_or_else(nobody), "only with a valid client certificate, over HTTPS"),
         row("/.well-known/…", &webroot, "on both ports, never redirected"),
         row("/robots.txt", "built in", "crawlers may index / only"),

@@ -26,9 +26,11 @@ use crate::admin::ca::LastSeen;
 use crate::cache::Cache;
 use crate::config::{self, Config};
 use crate::control::{self, Listening};
+use crate::history::History;
 use crate::listen::{self, Bound, Caps};
 use crate::log;
 use crate::metrics::{Metrics, Phase, Surroundings};
+use crate::page::Page;
 use crate::proxy::{Generation, Live};
 use crate::tls::{self, CertificateStore};
 
@@ -36,8 +38,11 @@ use crate::tls::{self, CertificateStore};
 const GRACE: Duration = Duration::from_secs(30);
 /// How often changed files are looked for.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often it is written down who was last seen when.
+/// How often it is written down what was served, and who was last seen when.
 const REMEMBER: Duration = Duration::from_secs(60);
+/// How often the totals are taken into the history, and when all that is written down first: a gate that ends again and
+/// again after a start should still have some.
+const SAMPLE: Duration = Duration::from_secs(5);
 
 /// How often it is noted how much there is to do.
 const TICK: Duration = Duration::from_secs(1);
@@ -132,12 +137,14 @@ impl Prepared {
         let live: Arc<Live> = Arc::new(ArcSwap::from_pointee(generation));
         let caps = Arc::new(Caps::default());
         let cache = Cache::open(&config.paths.cache, &config.cache);
+        let history = Arc::new(History::load(&config.paths.state, Instant::now()));
         let supervisor = Arc::new(Supervisor {
             live: live.clone(),
             store,
             caps: caps.clone(),
             cache: cache.clone(),
             metrics: metrics.clone(),
+            history: history.clone(),
             listening,
             started: Instant::now(),
             last_seen,
@@ -155,7 +162,9 @@ impl Prepared {
         // Not the other way round: what is in force holds the metrics, and the supervisor what is in force.
         let surroundings: Weak<dyn Surroundings> = Arc::<Supervisor>::downgrade(&supervisor);
         metrics.surround(surroundings);
-        let shared = Arc::new(Shared { live, tls, caps, cache, challenges, metrics });
+        let page = Page::new(&config.paths.state, supervisor.clone(), history, Arc::default())?;
+        let page = Arc::new(page);
+        let shared = Arc::new(Shared { live, tls, caps, cache, challenges, metrics, page });
         Ok(Self { config, supervisor, shared, workers, endpoint })
     }
 
@@ -203,7 +212,8 @@ impl Prepared {
         let mut look = tokio::time::interval(LOOK);
         // A file system that hangs should hold up one look, not collect a thread for each.
         let mut looking: Option<JoinHandle<()>> = None;
-        let mut remember = tokio::time::interval(REMEMBER);
+        let mut sample = tokio::time::interval(SAMPLE);
+        let mut remember = tokio::time::interval_at(tokio::time::Instant::now() + SAMPLE, REMEMBER);
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
@@ -212,8 +222,9 @@ impl Prepared {
                     looking = Some(in_background(&supervisor, Supervisor::take_up_changed_files));
                 },
                 _ = tick.tick() => supervisor.metrics.tick(),
+                _ = sample.tick() => supervisor.sample(),
                 _ = reopen.recv() => supervisor.live.load().logs.reopen(),
-                _ = remember.tick() => { in_background(&supervisor, remember_last_seen); }
+                _ = remember.tick() => { in_background(&supervisor, write_down); }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -236,7 +247,7 @@ impl Prepared {
         for thread in threads {
             let _ = thread.join();
         }
-        remember_last_seen(&supervisor);
+        write_down(&supervisor);
         supervisor.live.load().logs.close();
         log::wait_for_retired_writers();
         info!("stopped");
@@ -289,7 +300,12 @@ fn prepare_folders(config: &Config) {
     }
 }
 
-fn remember_last_seen(supervisor: &Supervisor) {
+/// What is only in memory otherwise, and may be lost without harm.
+fn write_down(supervisor: &Supervisor) {
+    supervisor.sample();
+    if let Err(error) = supervisor.history.save() {
+        warn!("the history of what was served is not written: {error}");
+    }
     if let Err(error) = supervisor.last_seen.flush() {
         warn!("the days on which certificates were last seen are not written: {error}");
     }

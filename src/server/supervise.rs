@@ -19,6 +19,7 @@ use crate::control::{
     BackendFailure, BackendStatus, CertificateStatus, Handler, LastReload, Listening, Reply, Request,
     SiteStatus, Status,
 };
+use crate::history::History;
 use crate::listen::Caps;
 use crate::log::dropped_lines;
 use crate::metrics::{self, Metrics, Observed, Role, Surroundings};
@@ -32,6 +33,7 @@ pub(super) struct Supervisor {
     pub(super) caps: Arc<Caps>,
     pub(super) cache: Arc<Cache>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) history: Arc<History>,
     pub(super) listening: Listening,
     pub(super) started: Instant,
     pub(super) last_seen: Arc<LastSeen>,
@@ -125,7 +127,7 @@ impl Supervisor {
     }
 
     /// How things are.
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let state = self.lock();
         let generation = self.live.load();
         let sites = generation.sites().iter().zip(&state.shown).map(|(site, shown)| site_status(site, shown));

@@ -16,6 +16,7 @@ use crate::acme::Challenges;
 use crate::cache::Cache;
 use crate::listen::{Acceptor, Caps, Limits, Protocol, Refusals};
 use crate::metrics::{Metrics, Worker};
+use crate::page::Page;
 use crate::proxy::{ConnectionOptions, Gatekeeper, Live, ParserRefusals};
 
 /// Threads of a worker that wait for the disk. Each keeps some memory, and a disk has no use for the engine's 512.
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     pub cache: Arc<Cache>,
     pub challenges: Arc<Challenges>,
     pub metrics: Arc<Metrics>,
+    pub page: Arc<Page>,
 }
 
 /// The sockets of one worker.
@@ -116,7 +118,7 @@ fn gatekeeper(shared: &Shared, worker: Arc<Worker>) -> Gatekeeper {
     server.h2_idle_timeout = Some(shared.live.load().config.timeouts.idle);
     let options = ConnectionOptions { server, http2: http2_options() };
     let (live, cache, challenges) = (shared.live.clone(), shared.cache.clone(), shared.challenges.clone());
-    Gatekeeper::new(live, cache, challenges, worker, options)
+    Gatekeeper::new(live, cache, challenges, shared.page.clone(), worker, options)
 }
 
 fn http2_options() -> H2Options {

@@ -4,15 +4,25 @@
     chromium.py CHROMIUM FOLDER ORIGIN
 
 FOLDER has home/, where the NSS store is, and gets profile/. For ORIGIN, and for no other, Chromium sends a client
-certificate without asking. For each line "METHOD URL" on stdin there is one line of JSON on stdout:
+certificate without asking. For each line "COMMAND ARGUMENT" on stdin there is one line of JSON on stdout:
 
     {"status": 200, "text": "…", "connection": 12, "protocol": "h2"}      or  {"error": "net::ERR_…"}
 
-OPEN navigates, as typed into the address bar; FETCH has the page that is open fetch the URL. At the end of stdin the
-browser is closed. DevTools has a pipe (descriptors 3 and 4, JSON with NUL behind each message), so that no port is open
+OPEN URL        navigates, as typed into the address bar
+FETCH URL       has the page that is open fetch the URL
+CLICK SELECTOR  clicks with the mouse, and waits for the page that this leads to
+KEY NAME        presses a key, such as Tab:  {"value": null}
+EVAL SCRIPT     {"value": …}, what the script comes to
+VIEW JSON       from now on the window has this width and height, and the person prefers this scheme and this motion
+SHOOT FILE      a picture of the whole page, as PNG
+AXE FILE        has axe-core, which FILE is, look at the page:  {"value": [what it found wrong]}
+COMPLAINTS -    {"value": [what the browser said against the pages so far]}
+
+At the end of stdin the browser is closed. DevTools has a pipe (descriptors 3 and 4, JSON with NUL behind each message), so that no port is open
 to others while this runs.
 """
 
+import base64
 import json
 import os
 import select
@@ -83,6 +93,7 @@ class Browser:
         os.close(theirs_out)
         self.pending = b""
         self.events = []
+        self.complaints = []
         self.number = 0
         self.session = None
 
@@ -96,7 +107,13 @@ class Browser:
                 raise EOFError(f"Chromium ended ({self.process.poll()})")
             self.pending += read
         message, self.pending = self.pending.split(b"\0", 1)
-        return json.loads(message)
+        message = json.loads(message)
+        about = message.get("params", {})
+        if message.get("method") == "Log.entryAdded" and about["entry"]["level"] == "error":
+            self.complaints.append(f"{about['entry'].get('url')}: {about['entry']['text']}")
+        if message.get("method") == "Runtime.exceptionThrown":
+            self.complaints.append(json.dumps(about["exceptionDetails"]))
+        return message
 
     def call(self, method, **parameters):
         self.number += 1
@@ -127,7 +144,7 @@ class Browser:
         target = next(one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page")
         attached = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self.session = attached["sessionId"]
-        for domain in ("Page", "Network", "Runtime"):
+        for domain in ("Page", "Network", "Runtime", "Log", "DOM"):
             self.call(f"{domain}.enable")
 
     def response(self, url):
@@ -160,6 +177,53 @@ class Browser:
         text = self.evaluate(f"fetch({json.dumps(url)}, {{cache: 'no-store'}}).then(answer => answer.text())")
         return {**self.response(url), "text": text}
 
+    def click(self, selector):
+        document = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
+        if not node:
+            raise RuntimeError(f"there is no {selector}")
+        self.call("DOM.scrollIntoViewIfNeeded", nodeId=node)
+        corners = self.call("DOM.getContentQuads", nodeId=node)["quads"][0]
+        x, y = sum(corners[0::2]) / 4, sum(corners[1::2]) / 4
+        self.events.clear()
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        # The one after the last redirect.
+        self.wait_for(lambda event: event["method"] == "Page.loadEventFired")
+        url = self.evaluate("location.href.split('#')[0]")
+        return {**self.response(url), "text": self.evaluate("document.body.innerText")}
+
+    def key(self, name):
+        for kind in ("keyDown", "keyUp"):
+            code = {"Tab": 9, "Enter": 13}[name]
+            text = {"text": "\r"} if name == "Enter" and kind == "keyDown" else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code, **text)
+        return {"value": None}
+
+    def view(self, wanted):
+        wanted = json.loads(wanted)
+        size = {"width": wanted["width"], "height": wanted["height"], "deviceScaleFactor": 1}
+        self.call("Emulation.setDeviceMetricsOverride", mobile=wanted["width"] < 600, **size)
+        features = [{"name": f"prefers-{name}", "value": wanted[key]} for name, key in
+                    (("color-scheme", "scheme"), ("reduced-motion", "motion")) if key in wanted]
+        self.call("Emulation.setEmulatedMedia", features=features)
+        return {"value": None}
+
+    def shoot(self, path):
+        picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
+        with open(path, "wb") as file:
+            file.write(base64.b64decode(picture))
+        return {"value": None}
+
+    def axe(self, path):
+        with open(path, encoding="utf-8") as file:
+            self.evaluate(file.read() + "; undefined")
+        found = self.evaluate(
+            "axe.run({ resultTypes: ['violations'] }).then(found => found.violations.map(one => "
+            "one.id + ': ' + one.nodes.map(node => node.html + ' ' + node.failureSummary).join(' | ')))"
+        )
+        return {"value": found}
+
     def close(self):
         try:
             self.session = None
@@ -181,9 +245,19 @@ def main(program, folder, origin):
     try:
         browser.attach()
         for line in sys.stdin:
-            what, url = line.split()
+            what, _, argument = line.strip().partition(" ")
             try:
-                answer = {"OPEN": browser.open, "FETCH": browser.fetch}[what](url)
+                answer = {
+                    "OPEN": browser.open,
+                    "FETCH": browser.fetch,
+                    "CLICK": browser.click,
+                    "KEY": browser.key,
+                    "EVAL": lambda script: {"value": browser.evaluate(script)},
+                    "VIEW": browser.view,
+                    "SHOOT": browser.shoot,
+                    "AXE": browser.axe,
+                    "COMPLAINTS": lambda _: {"value": browser.complaints},
+                }[what](argument)
             except RuntimeError as error:
                 answer = {"error": str(error)}
             print(json.dumps(answer), flush=True)

@@ -25,11 +25,11 @@ pub(super) struct Desk {
 
 impl Desk {
     /// There is no CA yet.
-    fn new() -> Desk {
+    pub(super) fn new() -> Desk {
         Desk::with(|config| config)
     }
 
-    fn with(change: impl FnOnce(Config) -> Config) -> Desk {
+    pub(super) fn with(change: impl FnOnce(Config) -> Config) -> Desk {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("state");
         let farm = Farm::with(|config| change(Desk::configured(config, &state)));
@@ -47,7 +47,7 @@ impl Desk {
     }
 
     /// There is a CA, and the gate has taken it up by itself.
-    fn with_ca() -> Desk {
+    pub(super) fn with_ca() -> Desk {
         let desk = Desk::new();
         desk.ok(&["init"]);
         desk.wait_until_open();
@@ -58,7 +58,7 @@ impl Desk {
         eventually_true("the gate takes the CA up", || self.status().contains("open to certificate holders"));
     }
 
-    fn state(&self, file: &str) -> PathBuf {
+    pub(super) fn state(&self, file: &str) -> PathBuf {
         self.folder.path().join("state/admin").join(file)
     }
 
@@ -89,7 +89,7 @@ impl Desk {
     }
 
     /// `farmgate admin issue`; what openssl finds in the .p12.
-    fn issue(&self, name: &str) -> Identity {
+    pub(super) fn issue(&self, name: &str) -> Identity {
         let password = password(&self.ok(&["issue", name]));
         unpack(&self.here(&format!("{name}.p12")), &password)
     }
@@ -112,8 +112,20 @@ impl Desk {
     }
 
     /// Stops the gate, and starts another one with the same state.
-    fn restart_gate(&mut self) {
+    pub(super) fn restart_gate(&mut self) {
         assert_eq!(self.farm.gate.sigterm_and_wait().code(), Some(0));
+        self.start_gate();
+    }
+
+    /// The same with `kill -9`.
+    pub(super) fn kill_gate(&mut self) {
+        self.farm.gate.signal("KILL");
+        self.farm.gate.wait_for_exit();
+        self.start_gate();
+    }
+
+    /// Another one in place of one that has ended.
+    pub(super) fn start_gate(&mut self) {
         self.farm.gate = self.farm.gate.config.clone().start();
     }
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::admin::{Desk, password};
+use super::support::config::Config;
 use super::support::farm::Farm;
 use super::support::pki::{Authority, scratch};
 use super::support::{eventually, need, patience, run, tests_folder};
@@ -24,19 +25,24 @@ const SITE: &str = "localhost";
 const AT_MOST: Duration = Duration::from_secs(90);
 
 /// False when something is missing and the environment allows to go without.
-fn equipped() -> bool {
+pub(super) fn equipped() -> bool {
     ["chromium", "certutil", "pk12util", "python3"].into_iter().all(need)
 }
 
 /// A farm at `https://localhost`, with an admin CA, and the authority that a browser has to trust to see it.
-fn scene() -> (Desk, Authority) {
+pub(super) fn scene() -> (Desk, Authority) {
+    scene_with(|config| config)
+}
+
+/// The same with a changed configuration.
+pub(super) fn scene_with(change: impl FnOnce(Config) -> Config) -> (Desk, Authority) {
     let authority = Authority::new(&scratch("browser"), "/CN=CA of the server");
     let server = authority.server(SITE);
     let folder = tempfile::tempdir().expect("a folder");
     let state = folder.path().join("state");
     let farm = Farm::with_site(
         |site| site.also(SITE).certificate(&server),
-        |config| Desk::configured(config, &state),
+        |config| change(Desk::configured(config, &state)),
     );
     let desk = Desk::at(farm, folder);
     desk.ok(&["init"]);
@@ -45,7 +51,7 @@ fn scene() -> (Desk, Authority) {
 }
 
 /// A browser of its own, with a home of its own. Gone when dropped.
-struct Chromium {
+pub(super) struct Chromium {
     folder: TempDir,
     origin: String,
     driver: Option<(Child, ChildStdin)>,
@@ -54,7 +60,7 @@ struct Chromium {
 
 impl Chromium {
     /// Not started yet; trusts `authority` for servers.
-    fn new(desk: &Desk, authority: &Authority) -> Chromium {
+    pub(super) fn new(desk: &Desk, authority: &Authority) -> Chromium {
         let folder = tempfile::tempdir().expect("a folder");
         let origin = format!("https://{SITE}:{}", desk.farm.gate.https_addr().port());
         let browser = Chromium { folder, origin, driver: None, answers: None };
@@ -79,7 +85,7 @@ impl Chromium {
     }
 
     /// As the person does it who was sent the file and, on another way, the password.
-    fn import(&self, p12: &Path, password: &str) {
+    pub(super) fn import(&self, p12: &Path, password: &str) {
         let file = self.path("password");
         fs::write(&file, password).expect("write");
         let mut pk12util = Command::new("pk12util");
@@ -88,7 +94,7 @@ impl Chromium {
         assert!(told.contains("IMPORT SUCCESSFUL"), "{told}");
     }
 
-    fn start(mut self) -> Chromium {
+    pub(super) fn start(mut self) -> Chromium {
         let mut command = Command::new("python3");
         command.arg(tests_folder().join("drivers/chromium.py")).arg("chromium");
         command.arg(self.folder.path()).arg(&self.origin);
@@ -113,21 +119,41 @@ impl Chromium {
     }
 
     /// Types the address.
-    fn open(&mut self, path: &str) -> Shown {
-        self.ask("OPEN", path)
+    pub(super) fn open(&mut self, path: &str) -> Shown {
+        let url = format!("{}{path}", self.origin);
+        self.shown("OPEN", &url)
     }
 
     /// Has the page that is open fetch another.
     fn fetch(&mut self, path: &str) -> Shown {
-        self.ask("FETCH", path)
+        let url = format!("{}{path}", self.origin);
+        self.shown("FETCH", &url)
     }
 
-    fn ask(&mut self, what: &str, path: &str) -> Shown {
+    /// Clicks on what the selector finds; the page that it leads to.
+    pub(super) fn click(&mut self, selector: &str) -> Shown {
+        self.shown("CLICK", selector)
+    }
+
+    /// Anything else that the driver can do; what it came to.
+    pub(super) fn tell(&mut self, what: &str, argument: &str) -> Value {
         let (_, stdin) = self.driver.as_mut().expect("it was started");
-        writeln!(stdin, "{what} {}{path}", self.origin).expect("the driver listens");
+        writeln!(stdin, "{what} {argument}").expect("the driver listens");
         let answers = self.answers.as_ref().expect("it was started");
-        let answer = answers.recv_timeout(patience(AT_MOST)).expect("the driver answers");
-        let number = |key: &str| answer[key].as_i64().unwrap_or_else(|| panic!("{what} {path}: {answer}"));
+        answers.recv_timeout(patience(AT_MOST)).expect("the driver answers")
+    }
+
+    /// The same, for what gives a value.
+    pub(super) fn value(&mut self, what: &str, argument: &str) -> Value {
+        let mut answer = self.tell(what, argument);
+        assert!(answer.get("value").is_some(), "{what} {argument}: {answer}");
+        answer["value"].take()
+    }
+
+    fn shown(&mut self, what: &str, argument: &str) -> Shown {
+        let answer = self.tell(what, argument);
+        let number =
+            |key: &str| answer[key].as_i64().unwrap_or_else(|| panic!("{what} {argument}: {answer}"));
         Shown {
             status: number("status"),
             connection: number("connection"),
@@ -156,12 +182,12 @@ impl Drop for Chromium {
 
 /// What the browser got, by its own account.
 #[derive(Debug)]
-struct Shown {
-    status: i64,
+pub(super) struct Shown {
+    pub(super) status: i64,
     /// The same number, the same connection.
     connection: i64,
     protocol: String,
-    text: String,
+    pub(super) text: String,
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod errors;
 mod forwarding;
 mod fuzz_smoke;
 mod gate;
+mod gate_page;
 mod goaccess;
 mod hot_swap;
 mod lifecycle;
