@@ -7,7 +7,7 @@
 //! Nothing is decided about the framing of such an answer here, but that it is not ours.
 
 use bytes::{Buf, BytesMut};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use pingora::{Error, ErrorType, Result};
@@ -17,7 +17,7 @@ use super::stream::BackendStream;
 
 /// What is read at once for a head; a narinfo comes with it.
 const FIRST_READ: usize = 4 * 1024;
-/// A head that is not whole by then is the engine's to refuse.
+/// A head that is not whole by then is the engine's to read on, or to refuse.
 const LARGEST_HEAD: usize = 32 * 1024;
 /// Fields in a head of ours.
 const MOST_FIELDS: usize = 32;
@@ -117,11 +117,19 @@ impl Incoming {
 }
 
 /// Reads up to the head of the final answer: 100 and its kin are one hop's business (RFC 9110 section 15.2).
-async fn read_final(session: &mut Upstream) -> Result<()> {
+pub async fn read_final(session: &mut Upstream) -> Result<()> {
     loop {
         session.read_response().await?;
-        if !session.get_status().is_some_and(|status| status.is_informational()) {
-            return Ok(());
+        match session.get_status() {
+            // Nobody asked for another protocol, and in what would follow there is no telling heads from bodies.
+            Some(StatusCode::SWITCHING_PROTOCOLS) => {
+                return Error::e_explain(
+                    ErrorType::InvalidHTTPHeader,
+                    "a switch of protocols that nobody asked for",
+                );
+            }
+            Some(status) if status.is_informational() => {}
+            _ => return Ok(()),
         }
     }
 }
@@ -292,6 +300,12 @@ mod tests {
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nabc");
             assert!(whole(&answer).await.is_err(), "{length}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_switch_of_protocols_that_nobody_asked_for_is_an_error() {
+        let switch = "HTTP/1.1 101 Switching\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
+        assert!(whole(switch).await.is_err());
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ mod request;
 mod stream;
 mod typed_headers;
 
-pub use incoming::Incoming;
+pub use incoming::{Incoming, read_final};
 pub use peer::{Asked, Peers, Use};
 pub use pool::Pool;
 pub use request::{Forwarded, Head, to_ci, to_publish, written_to_publish};

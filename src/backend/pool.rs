@@ -16,7 +16,7 @@ use super::stream::BackendStream;
 
 /// Connections kept for each backend.
 const MOST: usize = 512;
-/// An idle connection is given up after this long.
+/// An idle connection is good for this long. It is closed when the next one is put back.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Idle connections, by backend.
@@ -48,10 +48,14 @@ impl Pool {
     /// Keeps a connection whose last answer was read to its end.
     pub fn put(&self, key: u64, stream: Box<BackendStream>) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let connections = idle.entry(key).or_default();
-        if connections.first().is_some_and(|oldest| oldest.since.elapsed() >= IDLE) {
-            connections.retain(|one| one.since.elapsed() < IDLE);
+        let is_over = |one: &Idle| one.since.elapsed() >= IDLE;
+        if idle.values().any(|connections| connections.first().is_some_and(is_over)) {
+            idle.retain(|_, connections| {
+                connections.retain(|one| !is_over(one));
+                !connections.is_empty()
+            });
         }
+        let connections = idle.entry(key).or_default();
         if connections.len() < MOST {
             connections.push(Idle { stream, since: Instant::now() });
         }

@@ -40,10 +40,12 @@ pub enum Head {
     Fields(Box<RequestHeader>),
 }
 
-/// The same request as [`to_publish`] makes, written out. Most requests of a farm are lookups, and setting up a table
-/// of fields to hold a host costs more than all else that is done to send one.
+/// The same request as [`to_publish`] makes of a GET or HEAD, which is all that publish is asked with (see
+/// `proxy::plan`), written out. Most requests of a farm are lookups, and setting up a table of fields to hold a host costs
+/// more than all else that is done to send one.
 pub fn written_to_publish(client: &RequestHeader, host: &str, close: bool) -> Result<Vec<u8>> {
     let target = client.raw_path();
+    debug_assert!(matches!(client.method, Method::GET | Method::HEAD));
     // The parsers let none of these through. Should one change its mind, it must not cost us a second request.
     if target.is_empty() || target.iter().any(|byte| matches!(byte, 0..=b' ' | 0x7f)) {
         return Err(pingora::Error::new(pingora::ErrorType::InvalidHTTPHeader));

@@ -27,6 +27,7 @@ pub struct Screen {
 /// What a colour means. It is never the only thing that says so.
 #[derive(Clone, Copy)]
 enum Tone {
+    Plain,
     Strong,
     Quiet,
     Good,
@@ -133,7 +134,7 @@ impl Page {
         }
         match &status.admin_closed {
             None => self.row("admin", "open to certificate holders"),
-            Some(why) => self.toned_row("admin", Tone::Warning, &format!("closed: {why}")),
+            Some(why) => self.reason("admin", Tone::Warning, &format!("closed: {why}")),
         }
     }
 
@@ -143,10 +144,10 @@ impl Page {
             None => self.row("last reload", &format!("{when}: done")),
             Some(error) => {
                 self.toned_row("last reload", Tone::Bad, &format!("{when}: refused"));
-                error.lines().for_each(|line| self.row("", line));
+                error.lines().for_each(|line| self.reason("", Tone::Plain, line));
             }
         }
-        reload.notes.iter().for_each(|note| self.row("", note));
+        reload.notes.iter().for_each(|note| self.reason("", Tone::Plain, note));
     }
 
     fn site(&mut self, site: &SiteStatus, now: i64) {
@@ -220,6 +221,26 @@ impl Page {
         self.row(label, &text);
     }
 
+    /// A text to be read to its end, over as many lines as it takes. A word that is longer than a line, such as the
+    /// name of a file, stays whole.
+    fn reason(&mut self, mut label: &str, tone: Tone, text: &str) {
+        let room = self.screen.width.saturating_sub(LABEL + 3);
+        let mut words = text.split_whitespace().peekable();
+        while let Some(first) = words.next() {
+            let mut line = first.to_owned();
+            while let Some(next) =
+                words.next_if(|next| line.chars().count() + 1 + next.chars().count() <= room)
+            {
+                line.push(' ');
+                line.push_str(next);
+            }
+            let label = self.toned(Tone::Quiet, &format!("{:<LABEL$}", std::mem::take(&mut label)));
+            let line = self.toned(tone, &line);
+            self.text.push_str(format!("  {label} {line}").trim_end());
+            self.text.push('\n');
+        }
+    }
+
     fn line(&mut self, line: &str) {
         cut(line.trim_end(), self.screen.width, &mut self.text);
         self.text.push('\n');
@@ -230,6 +251,7 @@ impl Page {
             return text.to_owned();
         }
         let code = match tone {
+            Tone::Plain => return text.to_owned(),
             Tone::Strong => "1",
             Tone::Quiet => "2",
             Tone::Good => "32",
@@ -362,6 +384,18 @@ mod tests {
             without = without.replace(&format!("\x1b[{code}m"), "");
         }
         assert!(without != coloured && without == plain, "{without}\n{plain}");
+    }
+
+    #[test]
+    fn why_the_admin_pages_are_closed_is_told_to_its_end() {
+        let long = format!("/{}/register", "folder/".repeat(15));
+        let why = format!(
+            "{long} cannot be used: its third line is not one of a register; restore it from a backup"
+        );
+        let text = shown(&Status { admin_closed: Some(why.clone()), ..status() });
+        let told: Vec<&str> = text.split_whitespace().collect();
+        assert!(told.join(" ").contains(&format!("admin closed: {why}")), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80 || line.contains(&long)), "{text}");
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Farm {
       {https}/admin/build/1/restart
 
   The gate's own page, with what is served, what fails, and certificates to revoke
-    curl --cacert ca.crt --cert zoe.crt --key zoe.key {https}/admin/gate/
+    curl {trust} --cert zoe.crt --key zoe.key {https}/admin/gate/
   In a browser: have a bundle made, import it, and revoke zoe
     {program} admin bundle yusuf
     {https}/admin/gate/

@@ -67,6 +67,8 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
     /// Accepts until `shutdown` turns true, then takes what the kernel had already accepted for us, and ends.
     pub async fn run(self, socket: std::net::TcpListener, mut shutdown: ShutdownWatch) -> io::Result<()> {
         let socket = TcpListener::from_std(socket)?;
+        // Waiting for it marks it as seen, for copies made then as well; the engine waits for what it has not seen.
+        let unseen = shutdown.clone();
         let acceptor = Arc::new(self);
         loop {
             let accepted = tokio::select! {
@@ -74,7 +76,7 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
                 _ = shutdown.wait_for(|down| *down) => break,
             };
             match accepted {
-                Ok((tcp, peer)) => acceptor.clone().admit(tcp, peer, &shutdown),
+                Ok((tcp, peer)) => acceptor.clone().admit(tcp, peer, &unseen),
                 Err(error) if is_connections_own(&error) => debug!("accept: {error}"),
                 Err(error) => {
                     warn!("cannot accept connections: {error}; trying again");
@@ -86,7 +88,7 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
         let socket = socket.into_std()?;
         while let Ok((tcp, peer)) = socket.accept() {
             tcp.set_nonblocking(true)?;
-            acceptor.clone().admit(TcpStream::from_std(tcp)?, peer, &shutdown);
+            acceptor.clone().admit(TcpStream::from_std(tcp)?, peer, &unseen);
         }
         Ok(())
     }

@@ -109,7 +109,7 @@ impl ConnectionInfo {
     }
 
     /// Requests so far.
-    pub(super) fn requests(&self) -> usize {
+    pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
 

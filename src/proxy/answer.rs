@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use http::header;
-use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession as Session;
+use pingora::{Error, Result};
 
 use super::error_page::Problem;
 use crate::log::RequestId;
@@ -55,8 +55,12 @@ pub async fn send_redirect(session: &mut Session, host: &str, target: &[u8]) -> 
 
 async fn send_whole(session: &mut Session, response: ResponseHeader, body: Bytes) -> Result<()> {
     let no_body = body.is_empty() || session.req_header().method == http::Method::HEAD;
-    session.write_response_header(Box::new(response)).await?;
-    if no_body { Ok(()) } else { session.write_response_body(body, true).await }
+    let sent = async {
+        session.write_response_header(Box::new(response)).await?;
+        if no_body { Ok(()) } else { session.write_response_body(body, true).await }
+    };
+    // Who cannot be written to has left, and nothing of ours has failed.
+    sent.await.map_err(|error: Box<Error>| error.into_down())
 }
 
 fn wants_html(session: &Session) -> bool {

@@ -13,12 +13,12 @@ use pingora::{Error, ErrorType, Result};
 use tokio::time::timeout;
 
 use super::context::{Context, connection};
+use super::forward::{adapt_response, key_of, peers_of, upstream_request};
 use super::generation::Generation;
-use super::phases::{adapt_response, key_of, peers_of, upstream_request};
 use super::plan::Kept;
 use super::plan::Upstream as Destination;
 use super::relay::{was_dropped, while_client_waits};
-use crate::backend::Asked;
+use crate::backend::{Asked, read_final};
 use crate::cache::{
     Answer, Arriving, Ask, Cache, Delivery, Failure, Origin, Outcome, Response, Rules, Which,
 };
@@ -212,13 +212,7 @@ impl Origin for Backend {
 
 async fn converse(session: &mut Upstream, request: &RequestHeader, patience: Duration) -> Result<()> {
     session.write_request_header(Box::new(request.clone())).await.map_err(|error| error.into_up())?;
-    loop {
-        in_time(session.read_response(), patience).await?;
-        // 100 and its kin are one hop's business (RFC 9110 section 15.2).
-        if !session.get_status().is_some_and(|status| status.is_informational()) {
-            return Ok(());
-        }
-    }
+    in_time(read_final(session), patience).await
 }
 
 fn answer(session: Upstream, patience: Duration, name: String, asked: Asked) -> Result<Answer, Failure> {

@@ -6,6 +6,8 @@ mod cached;
 mod context;
 mod cross_site;
 mod error_page;
+mod failure;
+mod forward;
 mod generation;
 mod host;
 mod local;

@@ -7,30 +7,34 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use http::{HeaderName, Method, Version, header};
+use http::{Method, Version, header};
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession as Session;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::sync::Notify;
-use tracing::warn;
+use tracing::field::Empty;
+use tracing::{Instrument, debug_span, warn};
 
 use super::context::{Context, connection};
 use super::error_page::Problem;
-use super::generation::{Live, Site};
+use super::failure::{problem_of, reason};
+use super::forward::{key_of, peers_of, site_name, upstream_request};
+use super::generation::Live;
 use super::plan::{self, Plan, Upstream, Which};
 use super::relay::{self, Exchange};
 use super::{answer, cached, local, measure, page};
 use crate::acme::Challenges;
 use crate::admin::Administrator;
-use crate::backend::{self, Forwarded, Head, Peers, Pool, Use};
-use crate::cache::{Cache, Key};
+use crate::backend::{self, Head, Pool, Use};
+use crate::cache::Cache;
 use crate::history::Failed;
+use crate::listen::info_of;
 use crate::log::Entry;
 use crate::metrics::{CacheOutcome, Worker, waiting};
 use crate::page::Page;
@@ -38,9 +42,8 @@ use crate::route;
 
 /// A head larger than this gets 431. nginx takes 32 KiB; the engine would take 1 MiB.
 const LARGEST_HEAD: usize = 64 * 1024;
-/// How the contexts begin that we give to errors.
-const OUR_CONTEXT: &str = "backend ";
-
+/// How long a new connection may take to its first request when the gate is stopping.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// The gate: what pingora hands each request to. One per worker thread.
 pub struct Gatekeeper {
     live: Arc<Live>,
@@ -77,10 +80,12 @@ impl HttpServerApp for Gatekeeper {
         }
         let mut ctx = Context::new(&self.live);
         self.begin(&mut session, &ctx);
-        let is_reusable = match self.answer(&mut session, &mut ctx).await {
+        let span = debug_span!("request", id = %ctx.id, route = Empty, status = Empty);
+        let is_reusable = match self.answer(&mut session, &mut ctx).instrument(span.clone()).await {
             Ok(()) => true,
-            Err(error) => Box::pin(self.fail(&mut session, &mut ctx, &error)).await,
+            Err(error) => Box::pin(self.fail(&mut session, &mut ctx, &error).instrument(span.clone())).await,
         };
+        span.record("route", ctx.route.token()).record("status", status(&session));
         self.log(&mut session, &ctx);
         if !is_reusable {
             return None;
@@ -131,11 +136,15 @@ impl Gatekeeper {
 
     /// Reads the head of a request; false when there is none.
     async fn read(&self, session: &mut Session) -> bool {
+        let is_first = session
+            .digest()
+            .and_then(|digest| digest.proxy_digest.as_deref())
+            .is_some_and(|digest| info_of(digest).requests() == 0);
         let read = tokio::select! {
             // What has arrived already is answered, also when the gate is stopping.
             biased;
             read = session.read_request() => read,
-            () = self.stopped() => return false,
+            () = self.stopped(is_first) => return false,
         };
         match read {
             Ok(read) => read,
@@ -150,10 +159,15 @@ impl Gatekeeper {
         }
     }
 
-    async fn stopped(&self) {
+    /// Waits until this connection should wait no longer. Who has just connected is about to ask, and would take the
+    /// end of a new connection for a fault, where the end of one that was idle is only its end.
+    async fn stopped(&self, is_first: bool) {
         let told = self.stop.notified();
         if !self.stopping.load(Ordering::Acquire) {
             told.await;
+        }
+        if is_first {
+            tokio::time::sleep(FIRST_REQUEST).await;
         }
     }
 
@@ -323,34 +337,47 @@ impl Gatekeeper {
 
     /// Tells the client of an error, if it can still be told. Whether the connection is good for another request.
     async fn fail(&self, session: &mut Session, ctx: &mut Context, error: &Error) -> bool {
-        let problem = problem_of(error);
-        let Some(problem) = problem.filter(|_| final_response(session).is_none()) else {
-            // The client is gone, or has half an answer: cutting the connection is the only way left to tell.
+        let Some(problem) = problem_of(error) else {
             return false;
         };
-        let sent = answer::send_problem(session, ctx.id, &problem).await;
+        let has_begun = final_response(session).is_some();
         if problem.status() >= 500 {
-            measure::backend_failed(&self.worker, ctx, &problem, || reason(error));
-            let site = ctx.site().settings.names.first().map_or("-", String::as_str);
-            warn!("{site}: {} {} (id {}): {}", problem.status(), problem.title(), ctx.id, reason(error));
-            self.page.errors().record(Failed {
-                at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-                id: ctx.id.to_string(),
-                site: site.to_owned(),
-                route: ctx.route.token(),
-                status: problem.status(),
-                reason: format!("{}: {}", problem.title(), reason(error)),
-            });
+            let what = if has_begun { "an answer was cut off" } else { problem.title() };
+            self.note_failure(ctx, &problem, what, error);
         }
+        if has_begun {
+            // Cutting the connection is the only way left to tell.
+            return false;
+        }
+        if *error.esource() == ErrorSource::Downstream {
+            // Where a request that is broken ends is a matter of opinion: nothing behind it is taken for another.
+            session.set_keepalive(None);
+        }
+        let sent = answer::send_problem(session, ctx.id, &problem).await;
         // A batch of lookups should not end because one of them failed.
         sent.is_ok() && session.is_body_done()
+    }
+
+    /// Counts what is our fault or a backend's, and says so.
+    fn note_failure(&self, ctx: &Context, problem: &Problem, what: &str, error: &Error) {
+        measure::backend_failed(&self.worker, ctx, problem, || reason(error));
+        let site = ctx.site().settings.names.first().map_or("-", String::as_str);
+        warn!("{site}: {} {what} (id {}): {}", problem.status(), ctx.id, reason(error));
+        self.page.errors().record(Failed {
+            at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            id: ctx.id.to_string(),
+            site: site.to_owned(),
+            route: ctx.route.token(),
+            status: problem.status(),
+            reason: format!("{what}: {}", reason(error)),
+        });
     }
 
     fn log(&self, session: &mut Session, ctx: &Context) {
         let connection = connection(session);
         let chunked = session.req_header().headers.contains_key(header::TRANSFER_ENCODING);
         connection.request_ends((!chunked).then(|| session.body_bytes_read()));
-        let status = final_response(session).map_or(499, |response| response.status.as_u16());
+        let status = status(session);
         measure::answered(&self.worker, session, ctx, status);
         let logs = &ctx.generation.logs;
         let request = session.req_header();
@@ -383,136 +410,9 @@ impl Gatekeeper {
     }
 }
 
-pub(super) fn peers_of(site: &Site, upstream: Upstream) -> Result<&Peers> {
-    let peers = match upstream.backend {
-        Which::Publish => site.publish.as_ref(),
-        Which::Ci => site.ci.as_ref(),
-    };
-    // `plan` chose a backend that the site has.
-    peers.ok_or_else(|| Error::new(ErrorType::InternalError))
-}
-
-/// What a site is called in the first place.
-fn site_name(ctx: &Context) -> &str {
-    ctx.site().settings.names.first().map_or("localhost", String::as_str)
-}
-
-/// What an answer to this request is kept under.
-pub(super) fn key_of(session: &Session, ctx: &Context) -> Key {
-    Key::new(site_name(ctx), host_named(session, ctx), plan::target_of(session.req_header()))
-}
-
-/// The host that was asked for, or the site's own.
-pub(super) fn host_named<'a>(session: &'a Session, ctx: &'a Context) -> &'a str {
-    let request = session.req_header();
-    plan::host_of(request, plan::target_of(request))
-        .and_then(|host| std::str::from_utf8(host).ok())
-        .or_else(|| ctx.site().settings.names.first().map(String::as_str))
-        .unwrap_or("localhost")
-}
-
-pub(super) fn upstream_request(
-    session: &Session,
-    ctx: &Context,
-    upstream: Upstream,
-) -> Result<RequestHeader> {
-    let request = session.req_header();
-    let close = upstream.usage != Use::Pooled;
-    match upstream.backend {
-        Which::Publish => backend::to_publish(request, site_name(ctx), close),
-        Which::Ci => {
-            let connection = connection(session);
-            let host = host_named(session, ctx);
-            let administrator = ctx
-                .administrator
-                .as_ref()
-                .map(|admin| (admin.header_safe_common_name(), admin.serial.as_str()));
-            let forwarded = Forwarded {
-                client: connection.peer.ip(),
-                https: connection.tls.is_some(),
-                host,
-                port: connection.local.port(),
-                administrator: administrator.as_ref().map(|(name, serial)| (name.as_ref(), *serial)),
-            };
-            backend::to_ci(request, &forwarded, close)
-        }
-    }
-}
-
-/// What every response from a backend goes through on its way out.
-pub(super) fn adapt_response(session: &Session, response: &mut ResponseHeader) {
-    // One hop's business (RFC 9110 section 7.6.1), and what that hop names as such; the engine sets
-    // `Connection` anew.
-    if response.headers.keys().any(|name| *name == header::CONNECTION || ends_here(name)) {
-        remove_hop_by_hop(response);
-    }
-    // HTTP/1.0 knows no chunks; there the end of the connection is the end of the body (RFC 9112 section 6.3).
-    if session.req_header().version < Version::HTTP_11 {
-        response.remove_header(&header::TRANSFER_ENCODING);
-    }
-}
-
-fn remove_hop_by_hop(response: &mut ResponseHeader) {
-    let nominated = response
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .filter(|name| {
-            !matches!(*name, header::TRANSFER_ENCODING | header::CONTENT_LENGTH)
-                && !matches!(name.as_str(), "close" | "keep-alive")
-        });
-    let ending = response.headers.keys().filter(|name| ends_here(name)).cloned();
-    for name in nominated.chain(ending).collect::<Vec<_>>() {
-        response.remove_header(&name);
-    }
-}
-
-fn ends_here(name: &HeaderName) -> bool {
-    matches!(*name, header::PROXY_AUTHENTICATE | header::TRAILER | header::UPGRADE)
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
-}
-
-/// What to tell the client about `error`; none when the client itself is the one that failed.
-fn problem_of(error: &Error) -> Option<Problem> {
-    match (error.etype(), error.esource()) {
-        (ErrorType::HTTPStatus(status), _) => Some(Problem::from_status(*status)),
-        (
-            ErrorType::ConnectionClosed | ErrorType::WriteError | ErrorType::WriteTimedout,
-            ErrorSource::Downstream,
-        ) => None,
-        (ErrorType::ReadError, ErrorSource::Downstream) => None,
-        (ErrorType::ReadTimedout, ErrorSource::Downstream) => Some(Problem::RequestTimeout),
-        (_, ErrorSource::Downstream) => Some(Problem::BadRequest),
-        (ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout, _) => {
-            Some(Problem::GatewayTimeout)
-        }
-        (_, ErrorSource::Upstream) => Some(Problem::BadGateway),
-        _ => Some(Problem::Internal),
-    }
-}
-
-/// The error in words that quote nothing a client or a backend sent: its kind, what we said of it ourselves, and
-/// what the system said. The engine's own explanations may hold a whole head, addresses included.
-fn reason(error: &Error) -> String {
-    let mut reason = error.etype().as_str().to_owned();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(context) = error.context.as_ref().map(|context| context.as_str())
-            && context.starts_with(OUR_CONTEXT)
-        {
-            reason = format!("{reason}: {context}");
-        }
-        let cause = error.cause.as_deref();
-        if let Some(system) = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>()) {
-            reason = format!("{reason}: {}", system.kind());
-        }
-        // `more_context` boxes what is boxed already.
-        next = cause.and_then(|cause| cause.downcast_ref::<Box<Error>>()).map(|boxed| &**boxed);
-    }
-    reason
+/// The status that was sent, or 499 where the client left before there was one, as nginx has it.
+fn status(session: &Session) -> u16 {
+    final_response(session).map_or(499, |response| response.status.as_u16())
 }
 
 /// The answer that was sent, without the 100 that may have gone before it.

@@ -31,19 +31,39 @@ pub async fn beat() {
     // From here on no beat is missed (see `Notify::notify_waiters`).
     let notified = pulse.beat.notified();
     if !pulse.running.swap(true, Ordering::Relaxed) {
-        let pulse = pulse.clone();
+        let beat = Beat(pulse.clone());
         tokio::spawn(async move {
             sleep(INTERVAL).await;
-            pulse.running.store(false, Ordering::Relaxed);
-            pulse.beat.notify_waiters();
+            drop(beat);
         });
     }
     notified.await;
 }
 
+/// Beats when it is dropped: at its time, or when the runtime ends before.
+struct Beat(Arc<Pulse>);
+
+impl Drop for Beat {
+    fn drop(&mut self) {
+        self.0.running.store(false, Ordering::Relaxed);
+        self.0.beat.notify_waiters();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_runtime_that_ends_before_the_beat_does_not_stop_the_next_ones() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ended = runtime();
+        ended.block_on(async {
+            tokio::select! { biased; () = beat() => {} () = std::future::ready(()) => {} }
+        });
+        drop(ended);
+        runtime().block_on(beat());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn all_who_wait_share_a_beat_and_the_next_one_comes_only_when_asked_for() {

@@ -24,9 +24,10 @@ use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
+use tracing::{Instrument, debug_span};
 
 use super::context::connection;
-use super::phases::adapt_response;
+use super::forward::adapt_response;
 use super::pulse;
 use crate::backend::{BackendStream, Head, Incoming, Peers, Pool, Use};
 use crate::metrics::{Spent, Worker, waiting};
@@ -77,7 +78,10 @@ async fn read_parts(session: &mut Session, limit: u64, patience: Duration) -> Re
         return Ok(None);
     }
     if session.req_header().headers.contains_key(header::EXPECT) {
-        session.write_continue_response().await?;
+        // With a body that is still to come the engine gives up the connection, for this answer as for a final one.
+        let keepalive = session.get_keepalive();
+        session.write_continue_response().await.map_err(|error| error.into_down())?;
+        session.set_keepalive(keepalive);
     }
     let mut body = BytesMut::new();
     loop {
@@ -104,7 +108,9 @@ impl Exchange<'_> {
     ) -> Result<()> {
         let _asked = self.peers.asked(self.worker);
         self.spent.asked.increment();
-        let mut incoming = waiting(&self.spent.backend, self.ask(session, make, body.as_ref())).await?;
+        let ask = self.ask(session, make, body.as_ref());
+        let ask = ask.instrument(debug_span!("backend", name = self.peers.name()));
+        let mut incoming = waiting(&self.spent.backend, ask).await?;
         let Some(response) = incoming.take_head() else {
             return Err(Error::new(ErrorType::InternalError));
         };
@@ -137,21 +143,22 @@ impl Exchange<'_> {
         body: Option<&Bytes>,
     ) -> Result<Incoming> {
         let mut tries = 0;
+        // One idle connection at the most: what is dropped once may be dropped for what was asked, and the others are
+        // good for somebody else.
+        let mut pooled = if self.usage == Use::Pooled { self.pool.take(self.peers.key()) } else { None };
         loop {
-            let pooled = if self.usage == Use::Pooled { self.pool.take(self.peers.key()) } else { None };
-            let is_pooled = pooled.is_some();
-            let stream = match pooled {
+            let was_pooled = pooled.is_some();
+            let stream = match pooled.take() {
                 Some(stream) => stream,
-                None => self.peers.connect(self.worker).await.map_err(|error| error.into_up())?,
+                None => while_client_waits(session, self.peers.connect(self.worker), Duration::MAX).await?,
             };
             let head = make(session)?;
             match self.converse(session, stream, head, body).await {
                 Ok(incoming) => return Ok(incoming),
                 // A pooled connection may have been closed while the request was on its way, and a backend that
                 // is restarted drops what it was doing. Both are saved by asking again.
-                Err(error) if self.repeatable && was_dropped(&error) && (is_pooled || tries < TRIES) => {
-                    // A pool of stale connections is gone through at no cost; what counts are fresh ones.
-                    tries += usize::from(!is_pooled);
+                Err(error) if self.repeatable && was_dropped(&error) && (was_pooled || tries < TRIES) => {
+                    tries += usize::from(!was_pooled);
                     self.peers.counted(self.worker).retries.increment();
                 }
                 Err(error) if *error.esource() == ErrorSource::Upstream => {
@@ -243,6 +250,10 @@ async fn send_body(
     loop {
         let part = while_client_waits(session, incoming.part(), patience);
         let Some(part) = waiting(&spent.backend, part).await? else { break };
+        // The engine gives nothing where a chunk ends, and takes nothing for the end of ours.
+        if part.is_empty() {
+            continue;
+        }
         let written = async {
             match &mut *session {
                 // Straight from the buffer it was read into.
@@ -303,7 +314,7 @@ async fn send_gathered(session: &Session) -> Result<()> {
     }
 }
 
-/// Whether the backend closed the connection before it said anything.
+/// Whether the backend closed the connection before there was a whole head of an answer.
 pub(super) fn was_dropped(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
         && *error.esource() == ErrorSource::Upstream

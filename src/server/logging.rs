@@ -7,26 +7,51 @@ use std::io::{self, IsTerminal, Write};
 use std::panic::{self, Location};
 use std::thread;
 
+use tracing::{Level, warn};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::log::finder::addresses;
 
+/// The variable that says how much is told.
+const LEVEL: &str = "FARMGATE_LOG";
+
 /// Sends our own events, and nobody else's, to stderr: what libraries log may quote a request, and a request
 /// may hold an address. Panics go there too, without addresses.
+///
+/// With `FARMGATE_LOG=debug` each request is a span that ends with a line: its id, and the time it was worked on and
+/// waited for. Otherwise a span costs the look at a flag.
 pub fn to_stderr() {
+    let wanted = std::env::var(LEVEL).unwrap_or_default();
+    let known = level(&wanted);
+    let most = known.unwrap_or(Level::INFO);
     let layer = fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
-        .with_filter(filter_fn(|event| {
-            event.target().starts_with("farmgate") && *event.level() <= tracing::Level::INFO
+        .with_span_events(FmtSpan::CLOSE)
+        .with_filter(filter_fn(move |event| {
+            event.target().starts_with("farmgate") && *event.level() <= most
         }));
     // Fails only when there is one already, as in tests that start several servers in one process.
     let _ = tracing_subscriber::registry().with(layer).try_init();
     tell_of_panics();
+    if known.is_none() {
+        warn!("{LEVEL} is {wanted:?}: it can be error, warn, info or debug; info it is");
+    }
+}
+
+fn level(wanted: &str) -> Option<Level> {
+    match wanted {
+        "error" => Some(Level::ERROR),
+        "warn" => Some(Level::WARN),
+        "" | "info" => Some(Level::INFO),
+        "debug" => Some(Level::DEBUG),
+        _ => None,
+    }
 }
 
 /// What a panic says may quote anything that was at hand, in our code or a library's: a request, or the address of who

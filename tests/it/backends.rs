@@ -473,3 +473,95 @@ fn a_client_slower_than_the_backend_gets_the_last_byte_over_http_2() {
         }
     });
 }
+
+#[test]
+fn chunks_that_come_in_pieces_are_passed_on_as_one_body() {
+    let recorder = Recorder::start(|_, tcp| {
+        let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for piece in ["5", "\r", "\n", "hel", "lo", "\r", "\n"].iter().cycle().take(7 * 300) {
+            let _ = tcp.write_all(piece.as_bytes());
+            thread::yield_now();
+        }
+        let _ = tcp.write_all(b"0\r\n\r\n");
+        Then::Keep
+    });
+    let gate = recorded(&recorder, |config| config);
+    let mut connection = gate.http();
+    // Whatever ended the first body early would be taken for the second answer.
+    for _ in 0..2 {
+        assert_eq!(connection.get("/page").text(), "hello".repeat(300));
+    }
+}
+
+#[test]
+fn what_is_answered_already_does_not_wait_for_a_backend_that_is_away() {
+    let port = free_port();
+    let site = Site::new(HOST).publish(&format!("http://127.0.0.1:{port}"));
+    let gate = Config::new(site).set("timeouts.backend_restart", "\"10m\"").start();
+    let mut connection = gate.http();
+    connection.send(format!(
+        "GET /robots.txt HTTP/1.1\r\nHost: {HOST}\r\n\r\nGET /nix-cache-info HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
+    ));
+    assert!(connection.response().text().contains("Disallow"));
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free again");
+    let _back = Recorder::on(listener, |_, tcp| {
+        let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nback");
+        Then::Keep
+    });
+    assert_eq!(connection.response().text(), "back");
+}
+
+#[test]
+fn a_body_that_a_backend_cuts_off_is_told_in_the_log() {
+    let recorder = Recorder::start(|_, tcp| {
+        let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+        Then::Close
+    });
+    let gate = recorded(&recorder, |config| config);
+    let cut = gate.http().try_request("GET", b"/nar/zstd/abc", &[], b"");
+    assert!(matches!(cut, Err(Broken::Truncated(_) | Broken::Reset)), "{cut:?}");
+    let told = gate.wait_for_stderr("an answer was cut off");
+    let id = gate.wait_for_access("http", "/nar/zstd/abc").split(' ').nth(1).expect("an id").to_owned();
+    assert!(told.contains(HOST) && told.contains(&format!("(id {id})")), "{told}");
+}
+
+#[test]
+fn a_request_that_a_backend_drops_is_not_tried_on_every_idle_connection() {
+    const CLIENTS: usize = 40;
+    let here = Arc::new(AtomicUsize::new(0));
+    let arrived = here.clone();
+    let recorder = Recorder::start(move |request, tcp| {
+        if request.target() == "/poison.narinfo" {
+            return Then::Close;
+        }
+        // All at once, so that each has a connection of its own.
+        arrived.fetch_add(1, Ordering::SeqCst);
+        eventually_true("all clients are here", || arrived.load(Ordering::SeqCst) >= CLIENTS);
+        let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        Then::Keep
+    });
+    let gate = recorded(&recorder, |config| config);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| assert_eq!(gate.http().get("/nix-cache-info").text(), "ok"));
+        }
+    });
+    assert_eq!(gate.http().get("/poison.narinfo").status, 502);
+    let tries = recorder.requests().iter().filter(|request| request.target() == "/poison.narinfo").count();
+    assert!((4..=5).contains(&tries), "{tries}");
+}
+
+#[test]
+fn a_client_that_waits_for_100_keeps_its_connection() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| config);
+    let mut connection = gate.http();
+    connection.send(format!(
+        "POST /x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+    ));
+    assert_eq!(connection.peek_bytes(12).expect("a word to go on"), b"HTTP/1.1 100");
+    connection.send("abc");
+    let answer = connection.response();
+    assert!(answer.status == 200 && !answer.closes(), "{answer:?}");
+    assert_eq!(connection.get("/y").text(), "ok");
+}

@@ -318,3 +318,16 @@ fn the_throw_away_certificates_are_refused_for_a_name_that_others_can_reach() {
         assert_eq!(running.http().get("/x").status, 200);
     }
 }
+
+#[test]
+fn who_has_just_connected_when_the_gate_stops_is_answered() {
+    let recorder = Recorder::ok();
+    let gate = simple(&recorder).start();
+    let mut connection = gate.http();
+    eventually_true("the connection is taken", || gate.status()["connections"] == 1);
+    gate.signal("TERM");
+    gate.wait_for_stderr("stopping");
+    let answer = connection.get("/nix-cache-info");
+    assert!(answer.status == 200 && answer.closes(), "{answer:?}");
+    assert_eq!(gate.wait_for_exit().code(), Some(0));
+}

@@ -24,6 +24,7 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod no_address;
+mod own_log;
 mod peers;
 mod pipelining;
 mod plain_http;

@@ -330,3 +330,20 @@ fn a_backend_that_agrees_to_an_upgrade_nobody_asked_for_gets_no_tunnel() {
         assert!(!recorder.raw().iter().any(|raw| String::from_utf8_lossy(raw).contains("hidden")));
     }
 }
+
+#[test]
+fn nothing_behind_a_chunked_body_that_is_broken_is_taken_for_a_request() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| config);
+    for broken in ["zz\r\n", "3\r\nabcX", "-1\r\n", "ffffffffffffffffff\r\n"] {
+        let mut connection = gate.http();
+        connection
+            .send(format!("POST /x HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n{broken}"));
+        let answer = connection.response();
+        assert!(answer.status == 400 && answer.closes(), "{broken:?}: {answer:?}");
+        // Too late, if the other end is gone already.
+        let _ = connection.try_send(format!("GET /robots.txt HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes());
+        assert!(connection.try_response(false).is_err(), "{broken:?}: answered");
+    }
+    assert!(recorder.requests().is_empty());
+}
