@@ -559,7 +559,7 @@ fn a_client_that_waits_for_100_keeps_its_connection() {
     connection.send(format!(
         "POST /x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
     ));
-    assert_eq!(connection.peek_bytes(12).expect("a word to go on"), b"HTTP/1.1 100");
+    assert!(connection.peek_bytes(12).expect("a word to go on").starts_with(b"HTTP/1.1 100"));
     connection.send("abc");
     let answer = connection.response();
     assert!(answer.status == 200 && !answer.closes(), "{answer:?}");
