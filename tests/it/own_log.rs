@@ -12,7 +12,7 @@ fn on_demand_there_is_a_line_for_each_request_with_the_id_that_the_access_log_ha
     let publish = Guile::publish();
     let gate = farm(&publish).environment("FARMGATE_LOG", "debug").start();
     assert_eq!(gate.http().get("/nix-cache-info").status, 200);
-    let line = gate.wait_for_stderr("route=\"cache-info\" status=200");
+    let line = gate.wait_for_stderr("route=\"nix-cache-info\" status=200");
     let id = gate.wait_for_access("http", "/nix-cache-info").split(' ').nth(1).expect("an id").to_owned();
     assert!(line.contains(&format!("request{{id={id} ")) && line.contains("time.idle="), "{line}");
     assert!(gate.stderr().iter().any(|line| line.contains("backend{name=") && line.contains(&id)));
