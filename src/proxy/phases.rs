@@ -34,7 +34,6 @@ use crate::admin::Administrator;
 use crate::backend::{self, Head, Pool, Use};
 use crate::cache::Cache;
 use crate::history::Failed;
-use crate::listen::info_of;
 use crate::log::Entry;
 use crate::metrics::{CacheOutcome, Worker, waiting};
 use crate::page::Page;
@@ -136,10 +135,7 @@ impl Gatekeeper {
 
     /// Reads the head of a request; false when there is none.
     async fn read(&self, session: &mut Session) -> bool {
-        let is_first = session
-            .digest()
-            .and_then(|digest| digest.proxy_digest.as_deref())
-            .is_some_and(|digest| info_of(digest).requests() == 0);
+        let is_first = connection(session).requests() == 0;
         let read = tokio::select! {
             // What has arrived already is answered, also when the gate is stopping.
             biased;
@@ -361,7 +357,7 @@ impl Gatekeeper {
     /// Counts what is our fault or a backend's, and says so.
     fn note_failure(&self, ctx: &Context, problem: &Problem, what: &str, error: &Error) {
         measure::backend_failed(&self.worker, ctx, problem, || reason(error));
-        let site = ctx.site().settings.names.first().map_or("-", String::as_str);
+        let site = site_name(ctx);
         warn!("{site}: {} {what} (id {}): {}", problem.status(), ctx.id, reason(error));
         self.page.errors().record(Failed {
             at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),

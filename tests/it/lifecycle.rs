@@ -1,7 +1,6 @@
 //! Starting, stopping, and being told what is wrong.
 
 use std::fs;
-use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
@@ -12,7 +11,7 @@ use super::support::gate::BINARY;
 use super::support::guix_client::hashes;
 use super::support::http1::Broken;
 use super::support::pki::Identity;
-use super::support::recorder::{Recorder, Then};
+use super::support::recorder::Recorder;
 use super::support::tls::TlsClient;
 use super::support::{Latch, eventually_true, free_port, tests_folder};
 
@@ -232,15 +231,7 @@ fn help_and_version_are_answered_and_nonsense_is_a_2() {
 #[test]
 fn a_gate_that_finishes_leaves_the_next_one_its_names() {
     let latch = Latch::default();
-    let recorder = Recorder::start({
-        let latch = latch.clone();
-        move |_, tcp| {
-            let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
-            latch.wait();
-            let _ = tcp.write_all(b"cd");
-            Then::Close
-        }
-    });
+    let recorder = Recorder::in_two_halves(&latch);
     // Short: the name of a socket has room for about a hundred bytes.
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);

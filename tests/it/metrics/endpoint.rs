@@ -1,6 +1,5 @@
 //! The listener for metrics: when it is there, and what it answers.
 
-use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 
 use super::{farm, gate};
@@ -8,7 +7,7 @@ use crate::support::config::{Config, HOST, Site};
 use crate::support::farm::recorded;
 use crate::support::gate::Gate;
 use crate::support::http1::Connection;
-use crate::support::recorder::{Recorder, Then};
+use crate::support::recorder::Recorder;
 use crate::support::scrape::{Scrape, ask};
 use crate::support::{Latch, eventually_true, free_port};
 
@@ -58,15 +57,7 @@ fn an_address_that_is_taken_is_an_error_at_the_start() {
 
 /// A gate with a download that ends when the latch opens.
 fn busy(latch: &Latch, metrics: &str) -> (Gate, Recorder, Connection) {
-    let recorder = Recorder::start({
-        let latch = latch.clone();
-        move |_, tcp| {
-            let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
-            latch.wait();
-            let _ = tcp.write_all(b"cd");
-            Then::Close
-        }
-    });
+    let recorder = Recorder::in_two_halves(latch);
     let gate = recorded(&recorder, |config| config.set("metrics.listen", &format!("\"{metrics}\"")));
     let mut download = gate.https();
     download.send(format!("GET /nar/gzip/abc HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use super::Latch;
 use super::http1::find;
 
 /// What comes after an answer.
@@ -94,6 +95,17 @@ impl Recorder {
         Recorder::start(|_, tcp| {
             let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
             Then::Keep
+        })
+    }
+
+    /// Answers "abcd", the second half of it when the latch opens.
+    pub fn in_two_halves(latch: &Latch) -> Recorder {
+        let latch = latch.clone();
+        Recorder::start(move |_, tcp| {
+            let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+            latch.wait();
+            let _ = tcp.write_all(b"cd");
+            Then::Close
         })
     }
 
