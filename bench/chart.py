@@ -6,9 +6,9 @@ from report import figure
 
 WIDTH, LABEL, MARGIN = 860, 150, 24
 BAR, GAP, ROW_GAP, TITLE = 14, 4, 18, 22
-COLOURS = {"nginx-article": "#8a919c", "nginx-tuned": "#3b82c4", "farmgate": "#d9822b",
-           "farmgate-bare": "#e8b988"}
-OTHERS = ["#3f9c6b", "#9a6fc4", "#b8504f"]
+COLOURS = {"nginx-article": "#8a919c", "nginx-tuned": "#3b82c4", "haproxy": "#3f9c6b", "caddy": "#9a6fc4",
+           "farmgate": "#d9822b", "farmgate-bare": "#e8b988"}
+OTHERS = ["#b8504f", "#5f7d8c", "#a08a2e"]
 
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328 }
@@ -24,8 +24,7 @@ STYLE = """
 def svg(run):
     """Each line of the table has a scale of its own, since units differ: its longest bar fills the width."""
     names = [name for name, peer in run["peers"].items() if peer["status"] == "measured"]
-    others = iter(OTHERS * len(names))
-    colours = {name: COLOURS.get(name) or next(others) for name in names}
+    colours = colours_of(names)
     parts, y = [], MARGIN + 14
     parts.append(text(MARGIN, y, "Cost per unit of work: shorter is better", "head"))
     y += 18
@@ -48,9 +47,16 @@ def svg(run):
             + "\n".join(parts) + "\n</svg>\n")
 
 
+def colours_of(names):
+    others = iter(OTHERS * len(names))
+    return {name: COLOURS.get(name) or next(others) for name in names}
+
+
 def bar(cell, name, colour, scale, y):
     left, base = MARGIN + LABEL, y + BAR - 3
     parts = [text(left - 10, base, name, "quiet", "end")]
+    if "absent" in cell:
+        return [*parts, text(left, base, cell["absent"], "quiet")]
     if "failed" in cell:
         return [*parts, text(left, base, "failed", "failed")]
     length, low, high = (max(0, cell[key]) * scale for key in ("median", "min", "max"))

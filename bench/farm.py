@@ -13,6 +13,8 @@ NAME = "bench.example.org"
 SMALL_NAR = 64 * 1024
 STATIC = 20_000
 DOWNLOAD = 64 << 20
+KILOBYTE = 1024
+SIZES = [1 << 10, 16 << 10, 256 << 10, 4 << 20, 64 << 20, 1 << 30]
 URLS = 200  # narinfos asked for in turn
 BASE32 = "0123456789abcdfghijklmnpqrsvwxyz"  # Nix's alphabet
 
@@ -33,6 +35,7 @@ class Farm:
         self.small_sha256 = None
         self.static_path, self.download_path = "/static/css/style.css", "/download/7/image.iso"
         self.sha256 = {}  # of what is kept
+        self.sizes = {}  # nars for the curve about sizes: bytes -> path
 
     def start(self, cpus=None):
         folder = os.path.join(self.folder, "backend")
@@ -56,9 +59,15 @@ class Farm:
             write(file, content)
             self.sha256[path] = hashlib.sha256(content).hexdigest()
 
+        for size in SIZES:
+            self.sizes[size] = f"/nar/zstd/{'1' * 32}-size-{size}"
+            with open(os.path.join(nars, os.path.basename(self.sizes[size])), "wb") as nar:
+                for start in range(0, size, len(piece)):
+                    nar.write(piece[:size - start])
+
         (self.port,) = free_ports(1)
         render("nginx-common.conf", folder)
-        config = render("backend.conf", folder, PORT=self.port, NARINFO=self.narinfo.decode())
+        config = render("backend.conf", folder, PORT=self.port, NARINFO=self.narinfo.decode(), KILOBYTE="x" * KILOBYTE)
         service = Service(nginx_argv(config, folder), folder, cpus)
         service.wait_until(lambda: accepts(self.port), "listening")
         return service

@@ -1,4 +1,7 @@
-"""What is measured: one Row for each line of the table, and the check that a peer answers rightly at all."""
+"""What is measured: one Row for each line of the tables, and the check that a peer answers rightly at all.
+
+The lines of `growth.py` are points of curves: how cost grows with connections, with size, with what is kept.
+"""
 
 import hashlib
 import os
@@ -38,6 +41,10 @@ class Row:
     title: str
     unit: str
     sample: Callable
+    absent: Callable = lambda peer: None  # why a peer does not do such work, in three words; None where it does
+    curve: str = ""  # the curve it is a point of, for those that are
+    at: int = 0  # where on that curve
+    rounds: int = 1_000  # measured in no more rounds than that
 
 
 class Stage:
@@ -47,12 +54,17 @@ class Stage:
         self.farm = farm
         self.scale = scale
         self.start_fresh = start_fresh
+        self.filled = set()  # what was put into a cache before: (peer, entries)
 
     def urls_file(self, peer, paths, tls):
         path = os.path.join(self.farm.folder, f"urls-{peer.name}")
         with open(path, "w", encoding="ascii") as file:
             file.writelines(peer.url(each, tls) + "\n" for each in paths)
         return path
+
+
+def without_cache(peer):
+    return None if peer.caches else "has no cache"
 
 
 def narinfos(protocol, in_flight=1, tls=True):
@@ -137,9 +149,10 @@ ROWS = [
     Row("narinfo-h2", "narinfo, HTTP/2, 8 streams", "µs/request", narinfos("h2", in_flight=8)),
     Row("nar-small", "nar 64 KiB, TLS", "µs/request", small_nars),
     Row("nar-large", "nar 256 MiB, TLS", "µs/MiB", large_nar),
-    Row("static-tls", "static file 20 KB, cached, TLS", "µs/request", static_files("http/1.1")),
-    Row("static-h2", "static file 20 KB, cached, HTTP/2, 8 streams", "µs/request", static_files("h2", in_flight=8)),
-    Row("download", "download 64 MiB, cached, TLS", "µs/MiB", cached_download),
+    Row("static-tls", "static file 20 KB, cached, TLS", "µs/request", static_files("http/1.1"), absent=without_cache),
+    Row("static-h2", "static file 20 KB, cached, HTTP/2, 8 streams", "µs/request", static_files("h2", in_flight=8),
+        absent=without_cache),
+    Row("download", "download 64 MiB, cached, TLS", "µs/MiB", cached_download, absent=without_cache),
     Row("handshake-full", "full TLS 1.3 handshake", "µs", handshakes(ssl.TLSVersion.TLSv1_3, False)),
     Row("handshake-resumed-13", "resumed TLS 1.3 handshake", "µs", handshakes(ssl.TLSVersion.TLSv1_3, True)),
     Row("handshake-resumed-12", "resumed TLS 1.2 handshake", "µs", handshakes(ssl.TLSVersion.TLSv1_2, True)),

@@ -1,4 +1,4 @@
-"""The proxies to compare. To add one (HAProxy, Caddy): a subclass of Peer, a file in configs/, a line in all_peers."""
+"""The proxies to compare. To add one: a subclass of Peer, a file in configs/, a line in all_peers."""
 
 import os
 import re
@@ -14,6 +14,8 @@ class Peer:
 
     name = ""
     binary = ""
+    caches = True  # whether it can answer from a cache of its own
+    lasts = True  # whether a connection may have any number of requests
 
     def missing(self):
         """Why this peer cannot take part; None when it can."""
@@ -29,14 +31,16 @@ class Peer:
     def start(self, folder, farm, cpus=None):
         os.makedirs(folder)
         service, http, https = self.launch(folder, farm, cpus)
-        return Running(self.name, service, http, https)
+        return Running(self, service, http, https)
 
 
 class Running:
     """A started peer."""
 
-    def __init__(self, name, service, http, https):
-        self.name = name
+    def __init__(self, peer, service, http, https):
+        self.name = peer.name
+        self.caches = peer.caches
+        self.lasts = peer.lasts
         self.service = service
         self.http = http
         self.https = https
@@ -61,10 +65,44 @@ class Nginx(Peer):
 
 class NginxArticle(Nginx):
     name = "nginx-article"
+    lasts = False
 
 
 class NginxTuned(Nginx):
     name = "nginx-tuned"
+
+
+class Haproxy(Peer):
+    name = "haproxy"
+    binary = "haproxy"
+
+    def version(self):
+        return first_line(["haproxy", "-v"]).partition(" - ")[0]
+
+    def launch(self, folder, farm, cpus):
+        pem = os.path.join(folder, "both.pem")
+        with open(pem, "w", encoding="ascii", opener=lambda path, flags: os.open(path, flags, 0o600)) as both:
+            for part in (farm.chain, farm.key):
+                with open(part, encoding="ascii") as source:
+                    both.write(source.read())
+        http, https = free_ports(2)
+        config = render("haproxy.cfg", folder, HTTP=http, HTTPS=https, PEM=pem, **farm_values(farm))
+        return launch_on_ports(["haproxy", "-db", "-f", config], folder, cpus, http, https)
+
+
+class Caddy(Peer):
+    name = "caddy"
+    binary = "caddy"
+    caches = False
+
+    def version(self):
+        return "Caddy " + first_line(["caddy", "version"])
+
+    def launch(self, folder, farm, cpus):
+        http, https = free_ports(2)
+        config = render("Caddyfile", folder, HTTP=http, HTTPS=https, **farm_values(farm))
+        argv = ["env", f"HOME={folder}", "caddy", "run", "--adapter", "caddyfile", "--config", config]
+        return launch_on_ports(argv, folder, cpus, http, https)
 
 
 class Farmgate(Peer):
@@ -131,4 +169,4 @@ def first_line(argv):
 
 def all_peers(farmgate_binary):
     """In the order of the table's columns."""
-    return [NginxArticle(), NginxTuned(), Farmgate(farmgate_binary), FarmgateBare(farmgate_binary)]
+    return [NginxArticle(), NginxTuned(), Haproxy(), Caddy(), Farmgate(farmgate_binary), FarmgateBare(farmgate_binary)]

@@ -7,8 +7,17 @@ import statistics
 BASELINE, SUBJECT = "nginx-tuned", "farmgate"
 
 
-def result(options, machine, peers, rows, samples, failures, rounds, seconds):
+def result(options, machine, peers, rows, curves, samples, failures, absent, rounds, seconds):
     """Everything about a run, as it goes into the JSON file."""
+    def lines(rows):
+        return [
+            {"key": row.key, "title": title_of(row, options), "unit": row.unit,
+             **({"curve": row.curve, "at": row.at} if row.curve else {}),
+             "cells": {name: cell(samples.get((row.key, name)), failures.get((row.key, name)),
+                                  absent.get((row.key, name)))
+                       for name, peer in peers.items() if peer["status"] == "measured"}}
+            for row in rows]
+
     return {
         "mode": options["mode"],
         "finished": options["finished"],
@@ -16,11 +25,9 @@ def result(options, machine, peers, rows, samples, failures, rounds, seconds):
         "seconds": round(seconds),
         "machine": machine,
         "peers": peers,
-        "rows": [
-            {"key": row.key, "title": title_of(row, options), "unit": row.unit,
-             "cells": {name: cell(samples.get((row.key, name)), failures.get((row.key, name)))
-                       for name, peer in peers.items() if peer["status"] == "measured"}}
-            for row in rows],
+        "curves": {key: {"title": curve.title, "along": curve.along} for key, curve in curves.items()},
+        "rows": lines(row for row in rows if not row.curve),
+        "growth": lines(row for row in rows if row.curve),
     }
 
 
@@ -28,8 +35,10 @@ def title_of(row, options):
     return row.title.replace("256 MiB", f"{options['large_mib']} MiB")
 
 
-def cell(samples, failure):
-    """A row that failed once is failed: there is no figure for it."""
+def cell(samples, failure, absent):
+    """A row that failed once is failed: there is no figure for it. Nor is there one for what a peer does not do."""
+    if absent:
+        return {"absent": absent}
     if failure:
         return {"failed": failure}
     if not samples:
@@ -48,13 +57,17 @@ def markdown(run):
     names = [name for name, peer in run["peers"].items() if peer["status"] == "measured"]
     compared = SUBJECT in names and BASELINE in names
     heads = ["work", "unit", *names] + ([f"{SUBJECT} ÷ {BASELINE}"] if compared else [])
-    lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
-    notes = []
-    for row in run["rows"]:
+    head = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
+    lines, notes = [], []
+    for number, row in enumerate(run["rows"] + run["growth"]):
+        if number == 0 or number == len(run["rows"]):
+            lines += [*([""] if lines else []), *head]
         fields = [row["title"], row["unit"]]
         for name in names:
             value = row["cells"][name]
-            if "failed" in value:
+            if "absent" in value:
+                fields.append("–")
+            elif "failed" in value:
                 notes.append(f"- **{row['title']}, {name}: failed.** {value['failed']}")
                 fields.append("failed")
             else:
@@ -79,9 +92,11 @@ def figure(value):
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}"
 
 
-def write(run, folder, name, svg):
+def write(run, folder, name, charts):
+    """The results as JSON and as a table, and `charts` by the ends of their names."""
     os.makedirs(folder, exist_ok=True)
-    for suffix, text in ((".json", json.dumps(run, indent=1, ensure_ascii=False) + "\n"), (".md", markdown(run)), (".svg", svg)):
+    texts = {".json": json.dumps(run, indent=1, ensure_ascii=False) + "\n", ".md": markdown(run), **charts}
+    for suffix, text in texts.items():
         path = os.path.join(folder, name + suffix)
         with open(path + ".new", "w", encoding="utf-8") as file:
             file.write(text)
