@@ -102,7 +102,8 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
             // What goes wrong before there is a request is the client's, and there are many such clients.
-            match self.establish(tcp, peer, permit, limits).await {
+            // Boxed: a handshake has kilobytes of state, and the connection would carry the room for it to its end.
+            match Box::pin(self.establish(tcp, peer, permit, limits)).await {
                 Ok(connection) => {
                     self.app.process_new(Box::new(connection), &shutdown).await;
                 }

@@ -74,24 +74,8 @@ impl HttpServerApp for Gatekeeper {
         if !self.read(&mut session).await {
             return None;
         }
-        if *shutdown.borrow() {
-            session.set_keepalive(None);
-        }
-        let mut ctx = Context::new(&self.live);
-        self.begin(&mut session, &ctx);
-        let span = debug_span!("request", id = %ctx.id, route = Empty, status = Empty);
-        let is_reusable = match self.answer(&mut session, &mut ctx).instrument(span.clone()).await {
-            Ok(()) => true,
-            Err(error) => Box::pin(self.fail(&mut session, &mut ctx, &error).instrument(span.clone())).await,
-        };
-        span.record("route", ctx.route.token()).record("status", status(&session));
-        self.log(&mut session, &ctx);
-        if !is_reusable {
-            return None;
-        }
-        let settings = HttpPersistentSettings::for_session(&session);
-        let stream = session.finish().await.ok().flatten()?;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+        // Boxed: an idle connection waits above, and would hold the room for all that an answer may need.
+        Box::pin(self.serve(session, shutdown)).await
     }
 
     /// Ends connections that wait for a request.
@@ -165,6 +149,28 @@ impl Gatekeeper {
         if is_first {
             tokio::time::sleep(FIRST_REQUEST).await;
         }
+    }
+
+    /// Answers the request whose head was read; the stream, when it is good for another.
+    async fn serve(&self, mut session: Session, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
+        if *shutdown.borrow() {
+            session.set_keepalive(None);
+        }
+        let mut ctx = Context::new(&self.live);
+        self.begin(&mut session, &ctx);
+        let span = debug_span!("request", id = %ctx.id, route = Empty, status = Empty);
+        let is_reusable = match self.answer(&mut session, &mut ctx).instrument(span.clone()).await {
+            Ok(()) => true,
+            Err(error) => Box::pin(self.fail(&mut session, &mut ctx, &error).instrument(span.clone())).await,
+        };
+        span.record("route", ctx.route.token()).record("status", status(&session));
+        self.log(&mut session, &ctx);
+        if !is_reusable {
+            return None;
+        }
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok().flatten()?;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
     }
 
     fn begin(&self, session: &mut Session, ctx: &Context) {
