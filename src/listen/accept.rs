@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 use super::caps::{Caps, Permit};
 use super::connection::{Connection, Deadlines, Refusals};
 use super::gather::Transport;
+use super::http2::{self, Respond, Terms};
 use super::info::{ConnectionInfo, TlsInfo};
 use crate::metrics::{HandshakeFailure, TlsVersion, Worker};
 
@@ -45,6 +46,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// For a client that takes nothing of what is sent to it.
     pub send_timeout: Duration,
+    /// For an HTTP/2 connection without requests.
+    pub idle: Duration,
 }
 
 /// Accepts connections and hands them to the HTTP engine.
@@ -63,7 +66,7 @@ pub struct Acceptor<A> {
     pub worker: Arc<Worker>,
 }
 
-impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
+impl<A: ServerApp + Respond> Acceptor<A> {
     /// Accepts until `shutdown` turns true, then takes what the kernel had already accepted for us, and ends.
     pub async fn run(self, socket: std::net::TcpListener, mut shutdown: ShutdownWatch) -> io::Result<()> {
         let socket = TcpListener::from_std(socket)?;
@@ -103,6 +106,12 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
         tokio::spawn(async move {
             // What goes wrong before there is a request is the client's, and there are many such clients.
             match self.establish(tcp, peer, permit, limits).await {
+                Ok(connection) if connection.is_http2() => {
+                    let terms = Terms { head: limits.header_timeout, idle: limits.idle };
+                    let (app, worker) = (self.app.clone(), self.worker.clone());
+                    drop(self);
+                    http2::serve(connection, app, worker, terms, shutdown).await;
+                }
                 Ok(connection) => {
                     self.app.process_new(Box::new(connection), &shutdown).await;
                 }

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use http::{Method, Version, header};
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession as Session;
-use pingora::protocols::http::v2::server::H2Options;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v1::server::HttpSession;
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::sync::Notify;
@@ -28,12 +28,14 @@ use super::forward::{key_of, peers_of, site_name, upstream_request};
 use super::generation::Live;
 use super::plan::{self, Plan, Upstream, Which};
 use super::relay::{self, Exchange};
+use super::session::Session;
 use super::{answer, cached, local, measure, page};
 use crate::acme::Challenges;
 use crate::admin::Administrator;
 use crate::backend::{self, Head, Pool, Use};
 use crate::cache::Cache;
 use crate::history::Failed;
+use crate::listen::{Fault, Respond, Stream, info_of};
 use crate::log::Entry;
 use crate::metrics::{CacheOutcome, Worker, waiting};
 use crate::page::Page;
@@ -51,44 +53,33 @@ pub struct Gatekeeper {
     pool: Arc<Pool>,
     page: Arc<Page>,
     worker: Arc<Worker>,
-    options: ConnectionOptions,
+    options: HttpServerOptions,
     stopping: AtomicBool,
     stop: Notify,
-}
-
-/// How the engine treats the connections of a gate.
-pub struct ConnectionOptions {
-    /// Of any version of HTTP.
-    pub server: HttpServerOptions,
-    /// Of HTTP/2.
-    pub http2: H2Options,
 }
 
 #[async_trait]
 impl HttpServerApp for Gatekeeper {
     async fn process_new_http(
         self: &Arc<Self>,
-        mut session: Session,
+        session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        if !self.read(&mut session).await {
+        // HTTP/2 never comes this way.
+        let ServerSession::H1(mut http1) = session else { return None };
+        if !self.read(&mut http1).await {
             return None;
         }
         if *shutdown.borrow() {
-            session.set_keepalive(None);
+            http1.set_server_keepalive(None);
         }
-        let mut ctx = Context::new(&self.live);
-        self.begin(&mut session, &ctx);
-        let span = debug_span!("request", id = %ctx.id, route = Empty, status = Empty);
-        let is_reusable = match self.answer(&mut session, &mut ctx).instrument(span.clone()).await {
-            Ok(()) => true,
-            Err(error) => Box::pin(self.fail(&mut session, &mut ctx, &error).instrument(span.clone())).await,
-        };
-        span.record("route", ctx.route.token()).record("status", status(&session));
-        self.log(&mut session, &ctx);
+        let mut session = Session::H1(http1);
+        let is_reusable = self.exchange(&mut session).await;
+        let Session::H1(http1) = session else { return None };
         if !is_reusable {
             return None;
         }
+        let session = ServerSession::H1(http1);
         let settings = HttpPersistentSettings::for_session(&session);
         let stream = session.finish().await.ok().flatten()?;
         Some(ReusedHttpStream::from_reusable_stream(stream, settings))
@@ -101,11 +92,18 @@ impl HttpServerApp for Gatekeeper {
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options.server)
+        Some(&self.options)
     }
+}
 
-    fn h2_options(&self) -> Option<H2Options> {
-        Some(self.options.http2.clone())
+impl Respond for Gatekeeper {
+    async fn respond(self: Arc<Self>, stream: Stream) {
+        let mut session = Session::H2(stream);
+        let is_whole = self.exchange(&mut session).await;
+        let Session::H2(mut stream) = session else { return };
+        if !is_whole || stream.finish().is_err() {
+            stream.abandon();
+        }
     }
 }
 
@@ -118,7 +116,7 @@ impl Gatekeeper {
         challenges: Arc<Challenges>,
         page: Arc<Page>,
         worker: Arc<Worker>,
-        options: ConnectionOptions,
+        options: HttpServerOptions,
     ) -> Self {
         Self {
             live,
@@ -134,22 +132,24 @@ impl Gatekeeper {
     }
 
     /// Reads the head of a request; false when there is none.
-    async fn read(&self, session: &mut Session) -> bool {
-        let is_first = connection(session).requests() == 0;
+    async fn read(&self, http1: &mut HttpSession) -> bool {
+        let connection = http1.digest().proxy_digest.as_deref().map(info_of);
+        let is_first = connection.is_some_and(|connection| connection.requests() == 0);
         let read = tokio::select! {
             // What has arrived already is answered, also when the gate is stopping.
             biased;
-            read = session.read_request() => read,
+            read = http1.read_request() => read,
             () = self.stopped(is_first) => return false,
         };
         match read {
-            Ok(read) => read,
+            Ok(read) => read.is_some(),
             Err(error) => {
                 if *error.etype() == ErrorType::InvalidHTTPHeader {
                     // Our `Connection` puts its own page in the place of this one.
-                    let _ = session.respond_error(400).await;
+                    let refusal = Box::new(ServerSession::generate_error(400));
+                    let _ = http1.write_response_header(refusal).await;
                 }
-                session.shutdown().await;
+                http1.shutdown().await;
                 false
             }
         }
@@ -167,25 +167,46 @@ impl Gatekeeper {
         }
     }
 
+    /// Answers a request that was read, and counts and logs it. False when the answer is not whole, or when it should be
+    /// the last one.
+    async fn exchange(&self, session: &mut Session) -> bool {
+        let mut ctx = Context::new(&self.live);
+        self.begin(session, &ctx);
+        let span = debug_span!("request", id = %ctx.id, route = Empty, status = Empty);
+        let is_reusable = match self.answer(session, &mut ctx).instrument(span.clone()).await {
+            Ok(()) => true,
+            Err(error) => Box::pin(self.fail(session, &mut ctx, &error).instrument(span.clone())).await,
+        };
+        span.record("route", ctx.route.token()).record("status", status(session));
+        self.log(session, &ctx);
+        is_reusable
+    }
+
     fn begin(&self, session: &mut Session, ctx: &Context) {
-        connection(session).request_begins(head_size(session));
+        connection(session).request_begins(session.head_size());
         let timeouts = &ctx.generation.config.timeouts;
         // The engine turns keep-alive off when the client or a shutdown wants it so. Otherwise it would wait
         // for ever.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
         }
-        session.set_pipelining_enabled(true);
-        session.set_write_timeout(Some(timeouts.nar.max(timeouts.send)));
-        session.set_read_timeout(Some(timeouts.read));
+        if let Session::H1(http1) = session {
+            http1.set_pipelining_enabled(true);
+        }
+        session.set_timeouts(timeouts.read, timeouts.nar.max(timeouts.send));
         // Nobody behind the gate speaks anything but HTTP/1.1. Without the field, the engine cannot take what
         // follows for another protocol; ignoring it is a server's right (RFC 9110 section 7.8).
         session.req_header_mut().remove_header(&header::UPGRADE);
     }
 
     async fn answer(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
-        if head_size(session) > LARGEST_HEAD {
-            return self.refuse(session, ctx, &Problem::HeadTooLarge).await;
+        match session.fault() {
+            _ if session.head_size() > LARGEST_HEAD => {
+                return self.refuse(session, ctx, &Problem::HeadTooLarge).await;
+            }
+            Some(Fault::HeadTooLarge) => return self.refuse(session, ctx, &Problem::HeadTooLarge).await,
+            Some(Fault::Malformed) => return self.refuse(session, ctx, &Problem::BadRequest).await,
+            None => {}
         }
         // What would follow is no request of ours (RFC 9110 section 9.3.6).
         if session.req_header().method == Method::CONNECT {
@@ -336,7 +357,7 @@ impl Gatekeeper {
         let Some(problem) = problem_of(error) else {
             return false;
         };
-        let has_begun = final_response(session).is_some();
+        let has_begun = session.status_sent().is_some();
         if problem.status() >= 500 {
             let what = if has_begun { "an answer was cut off" } else { problem.title() };
             self.note_failure(ctx, &problem, what, error);
@@ -408,20 +429,7 @@ impl Gatekeeper {
 
 /// The status that was sent, or 499 where the client left before there was one, as nginx has it.
 fn status(session: &Session) -> u16 {
-    final_response(session).map_or(499, |response| response.status.as_u16())
-}
-
-/// The answer that was sent, without the 100 that may have gone before it.
-fn final_response(session: &Session) -> Option<&ResponseHeader> {
-    session.response_written().filter(|response| !response.status.is_informational())
-}
-
-fn head_size(session: &Session) -> usize {
-    match session.as_http1() {
-        Some(http1) => http1.get_headers_raw_bytes().len(),
-        // In HTTP/2 the limit is part of the settings (RFC 9113 section 6.5.2).
-        None => 0,
-    }
+    session.status_sent().unwrap_or(499)
 }
 
 /// The part of a target that goes behind `https://host`.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use pingora::apps::{HttpServerApp, HttpServerOptions};
-use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -17,16 +16,13 @@ use crate::cache::Cache;
 use crate::listen::{Acceptor, Caps, Limits, Protocol, Refusals};
 use crate::metrics::{Metrics, Worker};
 use crate::page::Page;
-use crate::proxy::{ConnectionOptions, Gatekeeper, Live, ParserRefusals};
+use crate::proxy::{Gatekeeper, Live, ParserRefusals};
 
 /// Threads of a worker that wait for the disk. Each keeps some memory, and a disk has no use for the engine's 512.
 const BLOCKING_THREADS: usize = 16;
-/// A connection that has carried this many requests is closed in good order, and its memory given back.
+/// An HTTP/1 connection that has carried this many requests is closed in good order, and its memory given back.
+/// HTTP/2 has the same limit.
 const REQUESTS_PER_CONNECTION: u32 = 100_000;
-/// A stream's share of what may be on its way to us; request bodies are small (RFC 9113 section 6.9.2).
-const HTTP2_WINDOW: u32 = 64 * 1024;
-/// What may wait to be sent to one slow HTTP/2 stream.
-const HTTP2_SEND_BUFFER: usize = 256 * 1024;
 
 /// What all workers share.
 pub(super) struct Shared {
@@ -83,6 +79,7 @@ async fn work(
                 per_client: limits.connections_per_client,
                 header_timeout: limits.header_timeout,
                 send_timeout: config.timeouts.send.max(config.timeouts.nar),
+                idle: config.timeouts.idle,
             }
         })
     };
@@ -113,20 +110,8 @@ async fn work(
 }
 
 fn gatekeeper(shared: &Shared, worker: Arc<Worker>) -> Gatekeeper {
-    let mut server = HttpServerOptions::default();
-    server.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
-    server.h2_idle_timeout = Some(shared.live.load().config.timeouts.idle);
-    let options = ConnectionOptions { server, http2: http2_options() };
+    let mut options = HttpServerOptions::default();
+    options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
     let (live, cache, challenges) = (shared.live.clone(), shared.cache.clone(), shared.challenges.clone());
     Gatekeeper::new(live, cache, challenges, shared.page.clone(), worker, options)
-}
-
-fn http2_options() -> H2Options {
-    let mut options = H2Options::default();
-    options
-        .max_header_list_size(64 * 1024)
-        .max_concurrent_streams(100)
-        .initial_window_size(HTTP2_WINDOW)
-        .max_send_buffer_size(HTTP2_SEND_BUFFER);
-    options
 }
