@@ -13,6 +13,6 @@ pub use accept::{Acceptor, Limits, Protocol};
 pub use caps::Caps;
 pub use connection::{Connection, Refusals};
 pub use gather::Outgoing;
-pub use http2::{Fault, Respond, Stream};
+pub use http2::{Respond, Stream};
 pub use info::{ConnectionInfo, TlsInfo, info_of};
 pub use socket::{Bound, bind};

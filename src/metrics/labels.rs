@@ -150,8 +150,7 @@ labels! {
 
     /// What was refused on HTTP/2 connections, besides requests that got an answer.
     Http2Refusal {
-        /// A request that was malformed, or whose head was too large before the client knew our settings. It was
-        /// answered.
+        /// A request that was malformed. It was answered.
         Malformed = "malformed",
         /// A request that was taken back before anybody came to look at it.
         Reset = "reset",

@@ -35,7 +35,7 @@ use crate::admin::Administrator;
 use crate::backend::{self, Head, Pool, Use};
 use crate::cache::Cache;
 use crate::history::Failed;
-use crate::listen::{Fault, Respond, Stream, info_of};
+use crate::listen::{Respond, Stream, info_of};
 use crate::log::Entry;
 use crate::metrics::{CacheOutcome, Worker, waiting};
 use crate::page::Page;
@@ -200,13 +200,11 @@ impl Gatekeeper {
     }
 
     async fn answer(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
-        match session.fault() {
-            _ if session.head_size() > LARGEST_HEAD => {
-                return self.refuse(session, ctx, &Problem::HeadTooLarge).await;
-            }
-            Some(Fault::HeadTooLarge) => return self.refuse(session, ctx, &Problem::HeadTooLarge).await,
-            Some(Fault::Malformed) => return self.refuse(session, ctx, &Problem::BadRequest).await,
-            None => {}
+        if session.head_size() > LARGEST_HEAD {
+            return self.refuse(session, ctx, &Problem::HeadTooLarge).await;
+        }
+        if session.is_malformed() {
+            return self.refuse(session, ctx, &Problem::BadRequest).await;
         }
         // What would follow is no request of ours (RFC 9110 section 9.3.6).
         if session.req_header().method == Method::CONNECT {

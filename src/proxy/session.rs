@@ -12,7 +12,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v1::server::HttpSession;
 use pingora::{Error, Result};
 
-use crate::listen::{ConnectionInfo, Fault, Stream, info_of};
+use crate::listen::{ConnectionInfo, Stream, info_of};
 
 /// A request and its answer.
 // Each lives in the task of its request or connection: boxing the larger one would only cost.
@@ -60,7 +60,8 @@ impl Session {
         self.req_header().headers.get(name)
     }
 
-    /// Bytes of the request's head as it came; 0 where frames and the fields' compression hide that.
+    /// Bytes of the request's head as it came; 0 over HTTP/2, where the limit is part of the settings (RFC 9113 section
+    /// 6.5.2).
     pub fn head_size(&self) -> usize {
         match self {
             Self::H1(http1) => http1.get_headers_raw_bytes().len(),
@@ -68,11 +69,11 @@ impl Session {
         }
     }
 
-    /// Why this may not be taken for a request. Over HTTP/1 the parser has said so before.
-    pub fn fault(&self) -> Option<Fault> {
+    /// Whether this may not be taken for a request. Over HTTP/1 the parser has said so before.
+    pub fn is_malformed(&self) -> bool {
         match self {
-            Self::H1(_) => None,
-            Self::H2(http2) => http2.fault(),
+            Self::H1(_) => false,
+            Self::H2(http2) => http2.is_malformed(),
         }
     }
 

@@ -24,8 +24,8 @@ const BYTES_SENT: i64 = 64;
 /// What a request adds.
 const REQUEST: i64 = 2;
 
-/// The most bytes of an encoded head. A head is measured as it is decoded (see `LARGEST_HEAD`), which is what the h2
-/// crate does, once the client has acknowledged our settings. Until then it would take 16 MiB.
+/// The most bytes of an encoded head. The h2 crate measures a head as it is decoded, and answers 431 to one that is
+/// larger than `LARGEST_HEAD`. Before it can, it must have all of it.
 const LARGEST_BLOCK: u32 = 2 * LARGEST_HEAD;
 /// What a CONTINUATION counts as at the least: a head in many of them is an attack.
 const SMALLEST_CONTINUATION: u32 = 4096;
@@ -59,7 +59,6 @@ pub(super) struct Budget {
     /// How many heads have begun, and whether the frame that is coming belongs to one.
     heads: u64,
     in_head: bool,
-    acknowledged: bool,
 }
 
 /// More than the budget had.
@@ -78,18 +77,12 @@ impl Budget {
             block: None,
             heads: 0,
             in_head: false,
-            acknowledged: false,
         }
     }
 
     /// The number of the request head that has begun and is not complete.
     pub(super) fn open_head(&self) -> Option<u64> {
         (self.block.is_some() || self.in_head && self.skip > 0).then_some(self.heads)
-    }
-
-    /// The client has acknowledged our settings: the h2 crate applies them from then on.
-    pub(super) fn is_acknowledged(&self) -> bool {
-        self.acknowledged
     }
 
     /// Notes that `count` bytes were sent to the client.
@@ -140,10 +133,6 @@ impl Budget {
             // More than a request adds: who takes back all that was asked for comes to an end.
             RST_STREAM => 2 * REQUEST,
             SETTINGS if flags & ACK == 0 => 4,
-            SETTINGS => {
-                self.acknowledged = true;
-                1
-            }
             PING => 2,
             _ => 1,
         };
@@ -216,7 +205,7 @@ mod tests {
                 cut.received(part).unwrap();
             }
             assert_eq!(cut.open_head(), None);
-            assert_eq!((cut.left, cut.acknowledged), (whole.left, true), "in parts of {size}");
+            assert_eq!(cut.left, whole.left, "in parts of {size}");
         }
     }
 

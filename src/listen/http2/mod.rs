@@ -8,7 +8,7 @@
 //! task of its own as a [`Stream`]. [`watched`] counts frames on their way to the h2 crate.
 
 mod budget;
-mod fault;
+mod request;
 mod stream;
 mod watched;
 
@@ -24,7 +24,6 @@ use h2::{Reason, RecvStream};
 use pingora::server::ShutdownWatch;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-pub use self::fault::Fault;
 pub use self::stream::Stream;
 use self::stream::{Active, Origin};
 use self::watched::{Verdict, Watch, Watched};
@@ -51,7 +50,7 @@ const REQUESTS: u32 = 100_000;
 /// How long a new connection may take to its first request when the gate is stopping.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// How long a client without requests may take to answer that we are leaving.
-const GOODBYE: Duration = Duration::from_secs(5);
+const GOODBYE: Duration = Duration::from_secs(3);
 
 /// Answers the requests of HTTP/2 connections.
 pub trait Respond: Send + Sync + 'static {
@@ -188,8 +187,8 @@ impl<A: Respond> Serving<A> {
             // Taken back before we came to look at it: nobody else need hear of it.
             self.origin.worker.http2_refused[Http2Refusal::Reset.index()].increment();
         } else {
-            let stream = Stream::new(&self.origin, request, respond, !self.watch.knows_our_limits());
-            if stream.fault().is_some() {
+            let stream = Stream::new(&self.origin, request, respond);
+            if stream.is_malformed() {
                 self.origin.worker.http2_refused[Http2Refusal::Malformed.index()].increment();
                 self.malformed += 1;
             }

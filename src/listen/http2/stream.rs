@@ -17,7 +17,7 @@ use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::{Instant, Sleep};
 
-use super::fault::{self, Fault};
+use super::request::is_well_formed;
 use crate::listen::{ConnectionInfo, info_of};
 use crate::metrics::{Http2Refusal, Worker};
 
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A request and its answer. Dropped before the answer is complete, it resets the stream.
 pub struct Stream {
     request: RequestHeader,
-    fault: Option<Fault>,
+    malformed: bool,
     body: RecvStream,
     respond: SendResponse<Bytes>,
     /// Once the head of the answer is sent.
@@ -74,18 +74,16 @@ impl Active {
 }
 
 impl Stream {
-    /// `measure` says that nobody has looked at the size of the head.
     pub(super) fn new(
         origin: &Origin,
         request: http::Request<RecvStream>,
         respond: SendResponse<Bytes>,
-        measure: bool,
     ) -> Self {
         origin.active.count.fetch_add(1, Ordering::Relaxed);
         let (parts, body) = request.into_parts();
         let request = RequestHeader::from(parts);
         Self {
-            fault: fault::of(&request, measure),
+            malformed: !is_well_formed(&request),
             request,
             body,
             respond,
@@ -115,9 +113,9 @@ impl Stream {
         &mut self.request
     }
 
-    /// Why it may not be taken for a request.
-    pub fn fault(&self) -> Option<Fault> {
-        self.fault
+    /// Whether two readers could disagree on it. It is answered, and goes no further.
+    pub fn is_malformed(&self) -> bool {
+        self.malformed
     }
 
     /// Gives up on a client that takes nothing of an answer's body for this long.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,11 +27,10 @@ pub(super) enum Verdict {
 }
 
 /// What the connection's task is told: the h2 crate gives nobody the stream it was given.
-// All on one thread; the atomics are for `Send`, not for ordering.
+// All on one thread; the atomic is for `Send`, not for ordering.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     verdict: AtomicU8,
-    acknowledged: AtomicBool,
 }
 
 impl Watch {
@@ -41,11 +40,6 @@ impl Watch {
             1 => Verdict::Flood,
             _ => Verdict::SlowHead,
         }
-    }
-
-    /// The client has acknowledged our settings.
-    pub(super) fn knows_our_limits(&self) -> bool {
-        self.acknowledged.load(Ordering::Relaxed)
     }
 
     fn judge(&self, verdict: Verdict) {
@@ -101,9 +95,6 @@ impl AsyncRead for Watched {
             return Poll::Pending;
         }
         let received = self.budget.received(&buf.filled()[before..]);
-        if self.budget.is_acknowledged() && !self.watch.knows_our_limits() {
-            self.watch.acknowledged.store(true, Ordering::Relaxed);
-        }
         if received.is_err() {
             self.watch.judge(Verdict::Flood);
             buf.set_filled(before);
