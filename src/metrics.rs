@@ -24,7 +24,8 @@ use std::time::SystemTime;
 
 pub use counter::{Counter, Histogram};
 pub use labels::{
-    CacheOutcome, Compression, HandshakeFailure, Protocol, Role, Route, Space, Status, TlsVersion, Verdict,
+    CacheOutcome, Compression, HandshakeFailure, Http2Refusal, Protocol, Role, Route, Space, Status,
+    TlsVersion, Verdict,
 };
 pub use pace::Pace;
 pub use shards::{Backend, BackendShard, Health, Outage, Request, Site, Worker};

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::ServerApp;
 use pingora::server::ShutdownWatch;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,7 +15,10 @@ use tracing::{debug, warn};
 use super::caps::{Caps, Permit};
 use super::connection::{Connection, Deadlines, Refusals};
 use super::gather::Transport;
+use super::http1;
+use super::http2::{self, Terms};
 use super::info::{ConnectionInfo, TlsInfo};
+use super::respond::Respond;
 use crate::metrics::{HandshakeFailure, TlsVersion, Worker};
 
 /// How long to pause when the process has no file descriptors left.
@@ -45,6 +47,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// For a client that takes nothing of what is sent to it.
     pub send_timeout: Duration,
+    /// For a connection without requests.
+    pub idle: Duration,
 }
 
 /// Accepts connections and hands them to the HTTP engine.
@@ -63,7 +67,7 @@ pub struct Acceptor<A> {
     pub worker: Arc<Worker>,
 }
 
-impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
+impl<A: Respond> Acceptor<A> {
     /// Accepts until `shutdown` turns true, then takes what the kernel had already accepted for us, and ends.
     pub async fn run(self, socket: std::net::TcpListener, mut shutdown: ShutdownWatch) -> io::Result<()> {
         let socket = TcpListener::from_std(socket)?;
@@ -103,11 +107,17 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
         tokio::spawn(async move {
             // What goes wrong before there is a request is the client's, and there are many such clients.
             // Boxed: a handshake has kilobytes of state, and the connection would carry the room for it to its end.
-            match Box::pin(self.establish(tcp, peer, permit, limits)).await {
-                Ok(connection) => {
-                    self.app.process_new(Box::new(connection), &shutdown).await;
-                }
-                Err(error) => debug!("connection not established: {error}"),
+            let connection = match Box::pin(self.establish(tcp, peer, permit, limits)).await {
+                Ok(connection) => connection,
+                Err(error) => return debug!("connection not established: {error}"),
+            };
+            let (app, worker) = (self.app.clone(), self.worker.clone());
+            drop(self);
+            if connection.is_http2() {
+                let terms = Terms { head: limits.header_timeout, idle: limits.idle };
+                Box::pin(http2::serve(connection, app, worker, terms, shutdown)).await;
+            } else {
+                http1::serve(connection, app, limits.idle, shutdown).await;
             }
         });
     }

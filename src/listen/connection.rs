@@ -110,6 +110,21 @@ impl Connection {
         })
     }
 
+    /// What is known of it, as the engine carries it.
+    pub(super) fn facts(&self) -> Arc<ProxyDigest> {
+        self.digest.clone()
+    }
+
+    /// What is on its way to the client.
+    pub(super) fn outgoing(&self) -> Outgoing {
+        self.outgoing.clone()
+    }
+
+    /// Whether HTTP/2 is spoken.
+    pub(super) fn is_http2(&self) -> bool {
+        self.info().is_http2()
+    }
+
     fn info(&self) -> &ConnectionInfo {
         info_of(&self.digest)
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use http::HeaderValue;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
@@ -95,6 +95,22 @@ impl Gather {
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.transport()?.as_duplex().poll_read(cx, buf)
+    }
+
+    /// Ready when there is something to read, or the end. Until then, what was gathered leaves.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let readable = match self.transport()? {
+            Transport::Plain(tcp) => tcp.poll_read_ready(cx),
+            // Within TLS, not all that comes is for us to read.
+            Transport::Tls(tls) => Pin::new(tls.as_mut()).poll_fill_buf(cx).map_ok(|_| ()),
+        };
+        if readable.is_pending()
+            && self.is_unsent()
+            && let Poll::Ready(Err(error)) = self.poll_send(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        readable
     }
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {

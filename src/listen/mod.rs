@@ -4,13 +4,18 @@ mod accept;
 mod caps;
 mod connection;
 mod gather;
+mod http1;
+mod http2;
 mod info;
 mod linger;
+mod respond;
 mod socket;
 
 pub use accept::{Acceptor, Limits, Protocol};
 pub use caps::Caps;
 pub use connection::{Connection, Refusals};
 pub use gather::Outgoing;
+pub use http2::Stream;
 pub use info::{ConnectionInfo, TlsInfo, info_of};
+pub use respond::Respond;
 pub use socket::{Bound, bind};

@@ -16,7 +16,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::labels::{CacheOutcome, HandshakeFailure, Space, TlsVersion, Verdict};
+use super::labels::{CacheOutcome, HandshakeFailure, Http2Refusal, Space, TlsVersion, Verdict};
 use super::process::Process;
 use super::{Counter, Metrics, Observed, Phase, Worker};
 
@@ -146,7 +146,20 @@ impl Scrape {
             .into_iter()
             .map(|why| ([("reason", why.token())], self.sum(|worker| &worker.handshakes_failed[why.index()])))
             .collect();
-        out.counters("farmgate_tls_handshake_failures", "TLS handshakes that came to nothing", of(&failures))
+        out.counters(
+            "farmgate_tls_handshake_failures",
+            "TLS handshakes that came to nothing",
+            of(&failures),
+        )?;
+        let refused: Vec<_> = Http2Refusal::ALL
+            .into_iter()
+            .map(|why| ([("reason", why.token())], self.sum(|worker| &worker.http2_refused[why.index()])))
+            .collect();
+        out.counters(
+            "farmgate_http2_refused",
+            "Requests, answers and connections refused over HTTP/2",
+            of(&refused),
+        )
     }
 
     fn certificates(&self, out: &mut Families<'_>) -> fmt::Result {

@@ -148,6 +148,22 @@ labels! {
         Protocol = "protocol",
     }
 
+    /// What was refused on HTTP/2 connections, besides requests that got an answer.
+    Http2Refusal {
+        /// A request that was malformed. It was answered.
+        Malformed = "malformed",
+        /// A request that was taken back before anybody came to look at it.
+        Reset = "reset",
+        /// An answer whose client took nothing of it for too long.
+        Stalled = "stalled",
+        /// A connection with too many frames, resets, streams or malformed requests.
+        Flood = "flood",
+        /// A connection on which a preface or a head did not come in time.
+        SlowHead = "slow-head",
+        /// A connection that broke the protocol.
+        Protocol = "protocol",
+    }
+
     /// What was said about somebody who wanted to see an admin page.
     Verdict {
         /// Let in.

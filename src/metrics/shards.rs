@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::labels::{
-    CacheOutcome, Compression, HandshakeFailure, Protocol, Role, Route, Space, Status, TlsVersion, Verdict,
+    CacheOutcome, Compression, HandshakeFailure, Http2Refusal, Protocol, Role, Route, Space, Status,
+    TlsVersion, Verdict,
 };
 use super::{Counter, Histogram, Spent};
 
@@ -22,6 +23,8 @@ pub struct Worker {
     pub handshakes_resumed: [Counter; TlsVersion::COUNT],
     /// Handshakes that came to nothing.
     pub handshakes_failed: [Counter; HandshakeFailure::COUNT],
+    /// What was refused on HTTP/2 connections.
+    pub http2_refused: [Counter; Http2Refusal::COUNT],
     /// What was said about those who wanted to see an admin page.
     pub verdicts: [Counter; Verdict::COUNT],
     /// What the cache did.
@@ -35,6 +38,7 @@ impl Worker {
             handshakes_full: Default::default(),
             handshakes_resumed: Default::default(),
             handshakes_failed: Default::default(),
+            http2_refused: Default::default(),
             verdicts: Default::default(),
             cache: Default::default(),
         }

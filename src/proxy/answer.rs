@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http::header;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession as Session;
 use pingora::{Error, Result};
 
 use super::error_page::Problem;
+use super::session::Session;
 use crate::log::RequestId;
 use crate::page;
 

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession as Session;
 use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::timeout;
@@ -18,6 +17,7 @@ use super::generation::Generation;
 use super::plan::Kept;
 use super::plan::Upstream as Destination;
 use super::relay::{was_dropped, while_client_waits};
+use super::session::Session;
 use crate::backend::{Asked, read_final};
 use crate::cache::{
     Answer, Arriving, Ask, Cache, Delivery, Failure, Origin, Outcome, Response, Rules, Which,
@@ -120,7 +120,7 @@ async fn send(
         response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     adapt_response(session, &mut response);
-    // The engine puts the time of sending in its place.
+    // Over HTTP/1 the engine puts the time of sending in its place.
     if let (Some(outgoing), Some(date)) = (connection(session).outgoing(), date) {
         outgoing.date_next_head(date);
     }

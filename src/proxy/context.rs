@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use pingora::protocols::http::ServerSession as Session;
-
 use super::generation::{Generation, Live, Site};
 use super::plan::Upstream;
+use super::session::Session;
 use crate::admin::Administrator;
-use crate::listen::{ConnectionInfo, info_of};
+use crate::listen::ConnectionInfo;
 use crate::log::RequestId;
 use crate::metrics::{CacheOutcome, Route, Spent};
 
@@ -57,10 +56,5 @@ impl Context {
 
 /// The facts of the connection a request came on.
 pub fn connection(session: &Session) -> &ConnectionInfo {
-    session
-        .digest()
-        .and_then(|digest| digest.proxy_digest.as_deref())
-        .map(info_of)
-        // Every stream is a `Connection`, and says so in its digest, over HTTP/1 and HTTP/2 alike.
-        .expect("requests come on our own connections")
+    session.connection()
 }

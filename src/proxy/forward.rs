@@ -2,12 +2,12 @@
 
 use http::{HeaderName, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession as Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::context::{Context, connection};
 use super::generation::Site;
 use super::plan::{self, Upstream, Which};
+use super::session::Session;
 use crate::backend::{self, Forwarded, Peers, Use};
 use crate::cache::Key;
 

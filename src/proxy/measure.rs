@@ -1,10 +1,9 @@
 //! What is counted about a request, gathered from where it is known.
 
-use pingora::protocols::http::ServerSession as Session;
-
 use super::context::{Context, connection};
 use super::error_page::Problem;
 use super::plan::{self, Plan, Planned, Which};
+use super::session::Session;
 use crate::metrics::{Compression, Protocol, Request, Role, Route, Verdict, Worker};
 use crate::route::Target;
 

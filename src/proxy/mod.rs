@@ -18,8 +18,10 @@ mod plan;
 mod pulse;
 mod refusals;
 mod relay;
+mod session;
 
 pub use context::Context;
 pub use generation::{Generation, Live, Logs, Site};
-pub use phases::{ConnectionOptions, Gatekeeper};
+pub use phases::Gatekeeper;
 pub use refusals::ParserRefusals;
+pub use session::Session;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use pingora::protocols::http::ServerSession as Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::context::{Context, connection};
 use super::error_page::Problem;
 use super::generation::Live;
+use super::session::Session;
 use super::{plan, relay};
 use crate::admin::Administrator;
 use crate::metrics::waiting;

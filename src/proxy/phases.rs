@@ -1,4 +1,4 @@
-//! The phases of a request: read, decide, answer, log.
+//! The phases of a request: decide, answer, log.
 //!
 //! This stands directly on the engine's sessions. `pingora::proxy` has phases of its own above them, for proxies
 //! that leave the exchange with the backend to it; here everything is answered before that begins, and carrying
@@ -6,18 +6,12 @@
 //! connection as much memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use async_trait::async_trait;
 use http::{Method, Version, header};
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession as Session;
-use pingora::protocols::http::v2::server::H2Options;
-use pingora::server::ShutdownWatch;
+use pingora::protocols::http::v1::server::HttpSession;
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use tokio::sync::Notify;
 use tracing::field::Empty;
 use tracing::{Instrument, debug_span, warn};
 
@@ -28,12 +22,14 @@ use super::forward::{key_of, peers_of, site_name, upstream_request};
 use super::generation::Live;
 use super::plan::{self, Plan, Upstream, Which};
 use super::relay::{self, Exchange};
+use super::session::Session;
 use super::{answer, cached, local, measure, page};
 use crate::acme::Challenges;
 use crate::admin::Administrator;
 use crate::backend::{self, Head, Pool, Use};
 use crate::cache::Cache;
 use crate::history::Failed;
+use crate::listen::{Respond, Stream};
 use crate::log::Entry;
 use crate::metrics::{CacheOutcome, Worker, waiting};
 use crate::page::Page;
@@ -41,9 +37,8 @@ use crate::route;
 
 /// A head larger than this gets 431. nginx takes 32 KiB; the engine would take 1 MiB.
 const LARGEST_HEAD: usize = 64 * 1024;
-/// How long a new connection may take to its first request when the gate is stopping.
-const FIRST_REQUEST: Duration = Duration::from_secs(2);
-/// The gate: what pingora hands each request to. One per worker thread.
+
+/// The gate: what each request is handed to. One per worker thread.
 pub struct Gatekeeper {
     live: Arc<Live>,
     cache: Arc<Cache>,
@@ -51,45 +46,25 @@ pub struct Gatekeeper {
     pool: Arc<Pool>,
     page: Arc<Page>,
     worker: Arc<Worker>,
-    options: ConnectionOptions,
-    stopping: AtomicBool,
-    stop: Notify,
 }
 
-/// How the engine treats the connections of a gate.
-pub struct ConnectionOptions {
-    /// Of any version of HTTP.
-    pub server: HttpServerOptions,
-    /// Of HTTP/2.
-    pub http2: H2Options,
-}
-
-#[async_trait]
-impl HttpServerApp for Gatekeeper {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: Session,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        if !self.read(&mut session).await {
-            return None;
+impl Respond for Gatekeeper {
+    async fn respond_http1(&self, session: HttpSession) -> Option<HttpSession> {
+        let mut session = Session::H1(session);
+        let is_reusable = self.exchange(&mut session).await;
+        match session {
+            Session::H1(session) if is_reusable => Some(session),
+            _ => None,
         }
-        // Boxed: an idle connection waits above, and would hold the room for all that an answer may need.
-        Box::pin(self.serve(session, shutdown)).await
     }
 
-    /// Ends connections that wait for a request.
-    async fn http_cleanup(&self) {
-        self.stopping.store(true, Ordering::Release);
-        self.stop.notify_waiters();
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options.server)
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        Some(self.options.http2.clone())
+    async fn respond_http2(self: Arc<Self>, stream: Stream) {
+        let mut session = Session::H2(stream);
+        let is_whole = self.exchange(&mut session).await;
+        let Session::H2(mut stream) = session else { return };
+        if !is_whole || stream.finish().is_err() {
+            stream.abandon();
+        }
     }
 }
 
@@ -102,96 +77,45 @@ impl Gatekeeper {
         challenges: Arc<Challenges>,
         page: Arc<Page>,
         worker: Arc<Worker>,
-        options: ConnectionOptions,
     ) -> Self {
-        Self {
-            live,
-            cache,
-            challenges,
-            pool: Arc::default(),
-            page,
-            worker,
-            options,
-            stopping: AtomicBool::new(false),
-            stop: Notify::new(),
-        }
+        Self { live, cache, challenges, pool: Arc::default(), page, worker }
     }
 
-    /// Reads the head of a request; false when there is none.
-    async fn read(&self, session: &mut Session) -> bool {
-        let is_first = connection(session).requests() == 0;
-        let read = tokio::select! {
-            // What has arrived already is answered, also when the gate is stopping.
-            biased;
-            read = session.read_request() => read,
-            () = self.stopped(is_first) => return false,
-        };
-        match read {
-            Ok(read) => read,
-            Err(error) => {
-                if *error.etype() == ErrorType::InvalidHTTPHeader {
-                    // Our `Connection` puts its own page in the place of this one.
-                    let _ = session.respond_error(400).await;
-                }
-                session.shutdown().await;
-                false
-            }
-        }
-    }
-
-    /// Waits until this connection should wait no longer. Who has just connected is about to ask, and would take the
-    /// end of a new connection for a fault, where the end of one that was idle is only its end.
-    async fn stopped(&self, is_first: bool) {
-        let told = self.stop.notified();
-        if !self.stopping.load(Ordering::Acquire) {
-            told.await;
-        }
-        if is_first {
-            tokio::time::sleep(FIRST_REQUEST).await;
-        }
-    }
-
-    /// Answers the request whose head was read; the stream, when it is good for another.
-    async fn serve(&self, mut session: Session, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
-        if *shutdown.borrow() {
-            session.set_keepalive(None);
-        }
+    /// Answers a request that was read, and counts and logs it. False when the answer is not whole, or when it should be
+    /// the last one.
+    async fn exchange(&self, session: &mut Session) -> bool {
         let mut ctx = Context::new(&self.live);
-        self.begin(&mut session, &ctx);
+        self.begin(session, &ctx);
         let span = debug_span!("request", id = %ctx.id, route = Empty, status = Empty);
-        let is_reusable = match self.answer(&mut session, &mut ctx).instrument(span.clone()).await {
+        let is_reusable = match self.answer(session, &mut ctx).instrument(span.clone()).await {
             Ok(()) => true,
-            Err(error) => Box::pin(self.fail(&mut session, &mut ctx, &error).instrument(span.clone())).await,
+            Err(error) => Box::pin(self.fail(session, &mut ctx, &error).instrument(span.clone())).await,
         };
-        span.record("route", ctx.route.token()).record("status", status(&session));
-        self.log(&mut session, &ctx);
-        if !is_reusable {
-            return None;
-        }
-        let settings = HttpPersistentSettings::for_session(&session);
-        let stream = session.finish().await.ok().flatten()?;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+        span.record("route", ctx.route.token()).record("status", status(session));
+        self.log(session, &ctx);
+        is_reusable
     }
 
     fn begin(&self, session: &mut Session, ctx: &Context) {
-        connection(session).request_begins(head_size(session));
+        connection(session).request_begins(session.head_size());
         let timeouts = &ctx.generation.config.timeouts;
         // The engine turns keep-alive off when the client or a shutdown wants it so. Otherwise it would wait
         // for ever.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
         }
-        session.set_pipelining_enabled(true);
-        session.set_write_timeout(Some(timeouts.nar.max(timeouts.send)));
-        session.set_read_timeout(Some(timeouts.read));
+        session.set_timeouts(timeouts.read, timeouts.nar.max(timeouts.send));
         // Nobody behind the gate speaks anything but HTTP/1.1. Without the field, the engine cannot take what
         // follows for another protocol; ignoring it is a server's right (RFC 9110 section 7.8).
         session.req_header_mut().remove_header(&header::UPGRADE);
     }
 
     async fn answer(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
-        if head_size(session) > LARGEST_HEAD {
+        if session.head_size() > LARGEST_HEAD {
             return self.refuse(session, ctx, &Problem::HeadTooLarge).await;
+        }
+        if session.is_malformed() {
+            return self.refuse(session, ctx, &Problem::BadRequest).await;
         }
         // What would follow is no request of ours (RFC 9110 section 9.3.6).
         if session.req_header().method == Method::CONNECT {
@@ -342,7 +266,7 @@ impl Gatekeeper {
         let Some(problem) = problem_of(error) else {
             return false;
         };
-        let has_begun = final_response(session).is_some();
+        let has_begun = session.status_sent().is_some();
         if problem.status() >= 500 {
             let what = if has_begun { "an answer was cut off" } else { problem.title() };
             self.note_failure(ctx, &problem, what, error);
@@ -414,20 +338,7 @@ impl Gatekeeper {
 
 /// The status that was sent, or 499 where the client left before there was one, as nginx has it.
 fn status(session: &Session) -> u16 {
-    final_response(session).map_or(499, |response| response.status.as_u16())
-}
-
-/// The answer that was sent, without the 100 that may have gone before it.
-fn final_response(session: &Session) -> Option<&ResponseHeader> {
-    session.response_written().filter(|response| !response.status.is_informational())
-}
-
-fn head_size(session: &Session) -> usize {
-    match session.as_http1() {
-        Some(http1) => http1.get_headers_raw_bytes().len(),
-        // In HTTP/2 the limit is part of the settings (RFC 9113 section 6.5.2).
-        None => 0,
-    }
+    session.status_sent().unwrap_or(499)
 }
 
 /// The part of a target that goes behind `https://host`.

@@ -19,7 +19,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession as Session;
 use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::io::AsyncWriteExt;
@@ -29,6 +28,7 @@ use tracing::{Instrument, debug_span};
 use super::context::connection;
 use super::forward::adapt_response;
 use super::pulse;
+use super::session::Session;
 use crate::backend::{BackendStream, Head, Incoming, Peers, Pool, Use};
 use crate::metrics::{Spent, Worker, waiting};
 
@@ -62,7 +62,7 @@ pub struct Exchange<'a> {
 
 /// Reads the request's body; none when it is larger than `limit` bytes. `patience` is for each part of it.
 pub async fn read_body(session: &mut Session, limit: u64, patience: Duration) -> Result<Option<Bytes>> {
-    // The engine minds neither over HTTP/2, and only the first over HTTP/1.
+    // Nobody else minds either over HTTP/2, and over HTTP/1 the engine minds the parts only.
     match timeout(WHOLE_BODY, read_parts(session, limit, patience)).await {
         Ok(body) => body,
         Err(_) => Err(Error::new_down(ErrorType::ReadTimedout)),
@@ -291,11 +291,7 @@ pub(super) async fn while_client_waits<T>(
                     Ok(answer) => answer,
                     Err(_) => Err(Error::new(ErrorType::ReadTimedout)),
                 },
-                // Pends for as long as the client is there; what it sends meanwhile is kept for its next request.
-                gone = session.read_body_or_idle(true) => return match gone {
-                    Err(error) => Err(error.into_down()),
-                    Ok(_) => Err(Error::new_down(ErrorType::ConnectionClosed)),
-                },
+                gone = session.client_gone() => return Err(gone.into_down()),
             }
         }
     };
@@ -322,6 +318,7 @@ pub(super) fn was_dropped(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use pingora::protocols::http::v1::server::HttpSession;
     use pingora::protocols::l4::stream::Stream as TcpSession;
     use tokio::net::{TcpListener, TcpStream};
 
@@ -333,9 +330,9 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         client.write_all(bytes.as_bytes()).await.unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
-        let mut session = Session::new_http1(Box::new(TcpSession::from(tcp)));
-        assert!(session.read_request().await.unwrap());
-        (session, client)
+        let mut http1 = HttpSession::new(Box::new(TcpSession::from(tcp)));
+        assert!(http1.read_request().await.unwrap().is_some());
+        (Session::H1(http1), client)
     }
 
     #[tokio::test]

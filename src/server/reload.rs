@@ -24,9 +24,6 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
             notes.push(format!("[{section}] has changed; that takes effect at the next start"));
         }
     }
-    if config.timeouts.idle != old.config.timeouts.idle {
-        notes.push("timeouts.idle has changed; for HTTP/2 that takes effect at the next start".into());
-    }
     keep_until_restart(&mut config, &old.config);
     let looks = Looks::at(&config);
 

@@ -5,8 +5,6 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use pingora::apps::{HttpServerApp, HttpServerOptions};
-use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
 use rustls::ServerConfig;
 use tokio::sync::watch;
@@ -17,16 +15,10 @@ use crate::cache::Cache;
 use crate::listen::{Acceptor, Caps, Limits, Protocol, Refusals};
 use crate::metrics::{Metrics, Worker};
 use crate::page::Page;
-use crate::proxy::{ConnectionOptions, Gatekeeper, Live, ParserRefusals};
+use crate::proxy::{Gatekeeper, Live, ParserRefusals};
 
 /// Threads of a worker that wait for the disk. Each keeps some memory, and a disk has no use for the engine's 512.
 const BLOCKING_THREADS: usize = 16;
-/// A connection that has carried this many requests is closed in good order, and its memory given back.
-const REQUESTS_PER_CONNECTION: u32 = 100_000;
-/// A stream's share of what may be on its way to us; request bodies are small (RFC 9113 section 6.9.2).
-const HTTP2_WINDOW: u32 = 64 * 1024;
-/// What may wait to be sent to one slow HTTP/2 stream.
-const HTTP2_SEND_BUFFER: usize = 256 * 1024;
 
 /// What all workers share.
 pub(super) struct Shared {
@@ -69,7 +61,7 @@ async fn work(
     shared: Arc<Shared>,
     worker: Arc<Worker>,
     sockets: Sockets,
-    mut shutdown: ShutdownWatch,
+    shutdown: ShutdownWatch,
     mut end: watch::Receiver<bool>,
 ) {
     let app = Arc::new(gatekeeper(&shared, worker.clone()));
@@ -83,6 +75,7 @@ async fn work(
                 per_client: limits.connections_per_client,
                 header_timeout: limits.header_timeout,
                 send_timeout: config.timeouts.send.max(config.timeouts.nar),
+                idle: config.timeouts.idle,
             }
         })
     };
@@ -106,27 +99,10 @@ async fn work(
         });
     }
     // A closed channel means that the main thread is gone; either way it is time.
-    let _ = shutdown.wait_for(|down| *down).await;
-    // Idle connections are closed; busy ones finish what they have.
-    app.http_cleanup().await;
     let _ = end.wait_for(|end| *end).await;
 }
 
 fn gatekeeper(shared: &Shared, worker: Arc<Worker>) -> Gatekeeper {
-    let mut server = HttpServerOptions::default();
-    server.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
-    server.h2_idle_timeout = Some(shared.live.load().config.timeouts.idle);
-    let options = ConnectionOptions { server, http2: http2_options() };
     let (live, cache, challenges) = (shared.live.clone(), shared.cache.clone(), shared.challenges.clone());
-    Gatekeeper::new(live, cache, challenges, shared.page.clone(), worker, options)
-}
-
-fn http2_options() -> H2Options {
-    let mut options = H2Options::default();
-    options
-        .max_header_list_size(64 * 1024)
-        .max_concurrent_streams(100)
-        .initial_window_size(HTTP2_WINDOW)
-        .max_send_buffer_size(HTTP2_SEND_BUFFER);
-    options
+    Gatekeeper::new(live, cache, challenges, shared.page.clone(), worker)
 }

@@ -1,5 +1,6 @@
 //! An HTTP/2 client that sends any bytes in any pseudo-header: just frames, and of HPACK just literals. It tells the
-//! server to keep no dynamic table, so that `:status`, which comes first, can be read without one.
+//! server to keep no dynamic table, so that `:status`, which comes first, can be read without one. It sends frames
+//! that no client should, too.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,18 +9,19 @@ use rustls::{ClientConnection, StreamOwned};
 
 use super::tls::TlsClient;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const PRIORITY_FRAME: u8 = 2;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const END_STREAM: u8 = 1;
+pub const ACK: u8 = 1;
+pub const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 32;
 
@@ -43,7 +45,37 @@ impl Outcome {
     }
 }
 
-/// One connection, one request at a time.
+/// A frame as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// The code of a RST_STREAM or a GOAWAY.
+    pub fn code(&self) -> Option<u32> {
+        let at = match self.kind {
+            RST_STREAM => 0,
+            GOAWAY => 4,
+            _ => return None,
+        };
+        Some(u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes")))
+    }
+
+    /// The `:status` of a HEADERS.
+    pub fn status(&self) -> Option<u16> {
+        (self.kind == HEADERS).then(|| status_of(&self.payload).expect("a status"))
+    }
+
+    pub fn ends(&self) -> bool {
+        matches!(self.kind, HEADERS | DATA) && self.flags & END_STREAM != 0
+    }
+}
+
+/// One connection, one request at a time; or any frames.
 pub struct H2 {
     stream: StreamOwned<ClientConnection, TcpStream>,
     next: u32,
@@ -58,6 +90,14 @@ impl H2 {
 
     /// Over a socket that the test made to its taste.
     pub fn over(client: &TlsClient, tcp: TcpStream, name: &str) -> H2 {
+        // HEADER_TABLE_SIZE 0, ENABLE_PUSH 0, INITIAL_WINDOW_SIZE 1 GiB.
+        let mut h2 = H2::with_settings(client, tcp, name, &[(1, 0), (2, 0), (4, 0x4000_0000)]);
+        h2.write(&frame(WINDOW_UPDATE, 0, 0, &[0x3f, 0, 0, 0])).expect("send a window update");
+        h2
+    }
+
+    /// With these settings, and nothing more said.
+    pub fn with_settings(client: &TlsClient, tcp: TcpStream, name: &str, settings: &[(u16, u32)]) -> H2 {
         let stream = client
             .clone()
             .alpn(&["h2"])
@@ -66,9 +106,11 @@ impl H2 {
         assert_eq!(stream.conn.alpn_protocol(), Some(&b"h2"[..]), "the server speaks no HTTP/2");
         let mut h2 = H2 { stream, next: 1, gone: false };
         let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        // HEADER_TABLE_SIZE 0, ENABLE_PUSH 0, INITIAL_WINDOW_SIZE 1 GiB.
-        hello.extend(frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 4, 0x40, 0, 0, 0]));
-        hello.extend(frame(WINDOW_UPDATE, 0, 0, &[0x3f, 0, 0, 0]));
+        let payload: Vec<u8> = settings
+            .iter()
+            .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat())
+            .collect();
+        hello.extend(frame(SETTINGS, 0, 0, &payload));
         h2.stream.write_all(&hello).and_then(|()| h2.stream.flush()).expect("send the preface");
         h2
     }
@@ -110,14 +152,8 @@ impl H2 {
     fn begin(&mut self, authority: &str, method: &str, path: &str, flags: u8) {
         let id = self.next;
         self.next += 2;
-        let mut block = Vec::new();
-        let headers = [(":method", method), (":scheme", "https"), (":authority", authority), (":path", path)];
-        for (name, value) in headers {
-            block.push(0);
-            string(&mut block, name.as_bytes());
-            string(&mut block, value.as_bytes());
-        }
-        self.write(&frame(HEADERS, END_HEADERS | flags, id, &block)).expect("send a request");
+        let fields = [(":method", method), (":scheme", "https"), (":authority", authority), (":path", path)];
+        self.write(&head(id, flags, &fields)).expect("send a request");
     }
 
     /// A piece of the body of the request begun last, which is not the last one.
@@ -164,7 +200,7 @@ impl H2 {
     fn outcome(&mut self, id: u32) -> io::Result<Outcome> {
         let (mut status, mut body) = (0, Vec::new());
         loop {
-            let (kind, flags, stream, payload) = self.read_frame()?;
+            let Frame { kind, flags, stream, payload } = self.read_frame()?;
             match kind {
                 SETTINGS if flags & ACK == 0 => self.write(&frame(SETTINGS, ACK, 0, &[]))?,
                 PING if flags & ACK == 0 => self.write(&frame(PING, ACK, 0, &payload))?,
@@ -203,23 +239,59 @@ impl H2 {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)?;
         self.stream.flush()
     }
 
-    fn read_frame(&mut self) -> io::Result<(u8, u8, u32, Vec<u8>)> {
+    /// The next frame, whatever it is. Nothing is said to it.
+    pub fn read_frame(&mut self) -> io::Result<Frame> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head)?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let id = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
+        let stream = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
         let mut payload = vec![0; length];
         self.stream.read_exact(&mut payload)?;
-        Ok((head[3], head[4], id, payload))
+        Ok(Frame { kind: head[3], flags: head[4], stream, payload })
+    }
+
+    /// The next frame for which `is_wanted`; SETTINGS and PINGs before it are acknowledged.
+    pub fn await_frame(&mut self, is_wanted: impl Fn(&Frame) -> bool) -> io::Result<Frame> {
+        loop {
+            let next = self.read_frame()?;
+            if next.flags & ACK == 0 && matches!(next.kind, SETTINGS | PING) {
+                let payload = if next.kind == PING { &next.payload[..] } else { &[] };
+                self.write(&frame(next.kind, ACK, 0, payload))?;
+            }
+            if is_wanted(&next) {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// Waits for the server's settings, and acknowledges them.
+    pub fn settle(&mut self) {
+        self.await_frame(|frame| frame.kind == SETTINGS && frame.flags & ACK == 0).expect("its settings");
     }
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// A HEADERS frame with a whole head of literals.
+pub fn head(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | flags, stream, &block(fields))
+}
+
+/// Fields as HPACK has them.
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        string(&mut block, name.as_bytes());
+        string(&mut block, value.as_bytes());
+    }
+    block
+}
+
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a small frame").to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
     bytes.extend(stream.to_be_bytes());
