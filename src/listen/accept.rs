@@ -110,7 +110,8 @@ impl<A: ServerApp + Respond> Acceptor<A> {
                     let terms = Terms { head: limits.header_timeout, idle: limits.idle };
                     let (app, worker) = (self.app.clone(), self.worker.clone());
                     drop(self);
-                    http2::serve(connection, app, worker, terms, shutdown).await;
+                    // Boxed, so that the task of an HTTP/1 connection need not make room for it.
+                    Box::pin(http2::serve(connection, app, worker, terms, shutdown)).await;
                 }
                 Ok(connection) => {
                     self.app.process_new(Box::new(connection), &shutdown).await;
