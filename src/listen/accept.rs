@@ -115,6 +115,7 @@ impl<A: Respond> Acceptor<A> {
             drop(self);
             if connection.is_http2() {
                 let terms = Terms { head: limits.header_timeout, idle: limits.idle };
+                // Boxed, so that the task of an HTTP/1 connection need not make room for it.
                 Box::pin(http2::serve(connection, app, worker, terms, shutdown)).await;
             } else {
                 http1::serve(connection, app, limits.idle, shutdown).await;

@@ -1,9 +1,9 @@
 //! The phases of a request: decide, answer, log.
 //!
-//! This stands directly on the engine's sessions. `pingora::proxy` has phases of its own above them, for proxies
-//! that leave the exchange with the backend to it; here everything is answered before that begins, and carrying
-//! the machinery for it cost each request 13 KiB of state to set up, a fifth of its instructions, and each idle
-//! connection as much memory.
+//! This stands directly on the engine's sessions for HTTP/1, and on our own for HTTP/2. `pingora::proxy` has phases of
+//! its own above them, for proxies that leave the exchange with the backend to it; here everything is answered before
+//! that begins, and carrying the machinery for it cost each request 13 KiB of state to set up, and a fifth of its
+//! instructions.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -23,6 +23,7 @@ use super::support::tls::TlsClient;
 const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
 const REFUSED_STREAM: u32 = 7;
+const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 fn connect(gate: &Gate) -> H2 {
@@ -178,7 +179,9 @@ fn rfc_9113_section_8_1_an_answer_that_breaks_off_is_reset_and_its_neighbours_ar
     let end = h2.await_frame(|frame| frame.kind == RST_STREAM || frame.ends()).expect("an end");
     assert_eq!((end.stream, end.code()), (1, Some(INTERNAL_ERROR)), "{end:?}");
     h2.write(&head(3, END_STREAM, &get("/nar/whole"))).expect("send");
-    assert!(h2.await_frame(|frame| frame.stream == 3 && frame.ends()).is_ok());
+    let whole = h2.await_frame(|frame| frame.stream == 3 && frame.kind == DATA).expect("a body");
+    // The last part says that it is.
+    assert_eq!((&whole.payload[..], whole.ends()), (&b"ok"[..], true));
 }
 
 #[test]

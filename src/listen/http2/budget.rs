@@ -166,6 +166,8 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
@@ -206,6 +208,20 @@ mod tests {
             }
             assert_eq!(cut.open_head(), None);
             assert_eq!(cut.left, whole.left, "in parts of {size}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_of_any_kind_come_to_the_same_however_they_are_cut(
+            bytes in proptest::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..5000),
+            size in 1..100usize,
+        ) {
+            let (mut whole, mut cut) = (after_preface(), after_preface());
+            let at_once = whole.received(&bytes);
+            let in_parts = bytes.chunks(size).try_for_each(|part| cut.received(part));
+            prop_assert_eq!(at_once, in_parts);
+            prop_assert_eq!((whole.left, whole.open_head()), (cut.left, cut.open_head()));
         }
     }
 

@@ -127,9 +127,15 @@ enum State {
     Ended,
 }
 
+/// A request, and the means to answer it.
+type Asked = (http::Request<RecvStream>, SendResponse<Bytes>);
+
+// There is one at a time: to box the large one would only cost each request an allocation.
+#[allow(clippy::large_enum_variant)]
 enum Event {
     Stop,
-    Accepted(Option<Result<(http::Request<RecvStream>, SendResponse<Bytes>), h2::Error>>),
+    /// None when the connection has ended.
+    Accepted(Option<Result<Asked, h2::Error>>),
     Unbearable(Verdict),
     Timer,
 }
@@ -140,7 +146,7 @@ impl<A: Respond> Serving<A> {
             match poll_fn(|cx| self.poll_event(cx, stop.as_mut())).await {
                 Event::Stop if self.accepted == 0 => self.enter(State::FirstRequest, FIRST_REQUEST),
                 Event::Stop => self.leave(),
-                Event::Accepted(Some(Ok((request, respond)))) => self.accept(request, respond),
+                Event::Accepted(Some(Ok(asked))) => self.accept(asked),
                 Event::Accepted(Some(Err(error))) => return count_end(&self.origin.worker, &error),
                 Event::Accepted(None) => return,
                 Event::Unbearable(verdict) => self.end(match verdict {
@@ -172,7 +178,7 @@ impl<A: Respond> Serving<A> {
         self.timer.as_mut().poll(cx).map(|()| Event::Timer)
     }
 
-    fn accept(&mut self, request: http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    fn accept(&mut self, (request, mut respond): Asked) {
         self.accepted += 1;
         if respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready() {
             // Taken back before we came to look at it: nobody else need hear of it.

@@ -33,6 +33,8 @@ pub struct Stream {
     /// Once the head of the answer is sent.
     sending: Option<SendStream<Bytes>>,
     status: Option<StatusCode>,
+    /// Bytes of the answer's body that its `Content-Length` leaves.
+    left: Option<u64>,
     ended: bool,
     body_read: usize,
     body_sent: usize,
@@ -89,6 +91,7 @@ impl Stream {
             respond,
             sending: None,
             status: None,
+            left: None,
             ended: false,
             body_read: 0,
             body_sent: 0,
@@ -188,6 +191,8 @@ impl Stream {
         adapt(&mut parts.headers);
         let is_whole = is_bodiless(&self.request.method, &parts);
         let status = parts.status;
+        let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        self.left = length.and_then(|length| length.parse().ok());
         let sending = self
             .respond
             .send_response(Response::from_parts(parts, ()), is_whole)
@@ -196,23 +201,21 @@ impl Stream {
         Ok(())
     }
 
-    /// Sends a part of the answer's body, as fast as the client lets us; with `end` it is the last one. What follows
-    /// the last one is dropped.
+    /// Sends a part of the answer's body, as fast as the client lets us. The last one is the one with `end`, or with
+    /// which there is as much as the head says; what follows that is dropped.
     pub async fn send_body(&mut self, mut part: Bytes, end: bool) -> Result<()> {
-        if self.ended {
-            return Ok(());
-        }
-        while !part.is_empty() {
+        while !part.is_empty() && !self.ended {
             let room = self.room(part.len()).await?;
-            let now = part.split_to(room.min(part.len()));
+            let mut now = part.split_to(room.min(part.len()));
+            if let Some(left) = &mut self.left {
+                now.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= now.len() as u64;
+            }
             let sent = now.len();
-            self.send(now, end && part.is_empty())?;
+            self.send(now, (end && part.is_empty()) || self.left == Some(0))?;
             self.body_sent += sent;
         }
-        if end && !self.ended {
-            self.send(Bytes::new(), true)?;
-        }
-        Ok(())
+        if end { self.finish() } else { Ok(()) }
     }
 
     /// Ends an answer whose head was sent.
@@ -231,6 +234,10 @@ impl Stream {
     }
 
     fn send(&mut self, data: Bytes, end: bool) -> Result<()> {
+        if end && self.left.is_some_and(|left| left > 0) {
+            // It would be malformed (RFC 9113 section 8.1.1).
+            return Err(Error::explain(ErrorType::InternalError, "a body shorter than its head says"));
+        }
         let sending = self.sending.as_mut().ok_or_else(headless)?;
         sending.send_data(data, end).map_err(|error| failed(ErrorType::WriteError, error))?;
         self.ended = end;
@@ -257,6 +264,7 @@ impl Stream {
         .await;
         if room.as_ref().is_err_and(|error| *error.etype() == ErrorType::WriteTimedout) {
             self.origin.worker.http2_refused[Http2Refusal::Stalled.index()].increment();
+            self.respond.send_reset(Reason::CANCEL);
         }
         room
     }
