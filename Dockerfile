@@ -3,30 +3,41 @@
 # docker run --stop-timeout 40 -p 80:80 -p 443:443 -v /etc/farmgate:/etc/farmgate:ro -v farmgate:/var/lib/farmgate farmgate
 #
 # The configuration is mounted at /etc/farmgate; the backends are elsewhere than at localhost then. Requests in flight are
-# given 30 s at the end, which is more than Docker gives by itself.
+# given 30 s at the end, which is more than Docker gives by itself. Commands: docker exec CONTAINER farmgate status
 
-# Both are Debian of the same release, so that the libc fits.
+# Debian, of any release with this Rust. BASE may be another image without anything in the way of the folders below.
 ARG BUILD=rust:1-bookworm
-ARG BASE=debian:bookworm-slim
+ARG BASE=scratch
 
 FROM ${BUILD} AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends cmake \
+ && apt-get install -y --no-install-recommends ca-certificates cmake \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# The folders are made here, because a base without a shell cannot.
-RUN cargo build --release --locked --bin farmgate \
- && mkdir -p -m 0700 /folders/state /folders/cache /folders/log /folders/run
+RUN cargo build --release --locked --bin farmgate
+# All that is in the last stage, which has no shell that could make it: the program, the libraries that it names, the CAs that
+# ACME is spoken with, and a user. The C library reads names from files and asks DNS without further libraries, and its
+# loader looks into /lib64 by itself, and for the rest into what ld.so.cache says.
+RUN mkdir -p /image/usr/local/bin /image/etc/ssl/certs /image/usr/share/doc/farmgate /image/tmp \
+ && chmod 1777 /image/tmp \
+ && cp target/release/farmgate /image/usr/local/bin/ \
+ && strip --strip-unneeded /image/usr/local/bin/farmgate \
+ && ldd target/release/farmgate | grep -o '/[^ ]*' | xargs -I '{}' cp --dereference --parents '{}' /image \
+ && ldconfig -r /image \
+ && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
+ && echo 'hosts: files dns' >/image/etc/nsswitch.conf \
+ && echo 'farmgate:x:10001:10001:farmgate:/var/lib/farmgate:/nonexistent' >/image/etc/passwd \
+ && echo 'farmgate:x:10001:' >/image/etc/group \
+ && cp LICENSE-MIT LICENSE-APACHE /image/usr/share/doc/farmgate/ \
+ && mkdir -p /image/var/lib /image/var/cache /image/var/log /image/run \
+ && install -d -o 10001 -g 10001 -m 0700 /image/var/lib/farmgate /image/var/cache/farmgate /image/var/log/farmgate /image/run/farmgate
 
 FROM ${BASE}
-# A number and not a name, which the base would have to know. It must be able to read what is mounted, keys included.
-COPY --from=build --chown=10001:10001 /folders/state /var/lib/farmgate
-COPY --from=build --chown=10001:10001 /folders/cache /var/cache/farmgate
-COPY --from=build --chown=10001:10001 /folders/log /var/log/farmgate
-COPY --from=build --chown=10001:10001 /folders/run /run/farmgate
-COPY --from=build /src/LICENSE-MIT /src/LICENSE-APACHE /usr/share/doc/farmgate/
-COPY --from=build /src/target/release/farmgate /usr/local/bin/farmgate
+# Owners and modes come along.
+COPY --from=build /image /
+# A number and not a name, so that an engine can see that it is not root. It must be able to read what is mounted, keys
+# included.
 USER 10001:10001
 VOLUME ["/var/lib/farmgate", "/var/cache/farmgate", "/var/log/farmgate"]
 # Docker lets everybody in a container bind low ports. Where an engine does not, listen on higher ones and map those.

@@ -120,6 +120,13 @@ pub fn control_socket(path: &Path) -> Result<PathBuf, ConfigError> {
     }
 }
 
+/// Dotted names of all tables and keys that a file can have, as in [`Loaded::given`].
+pub fn keys() -> BTreeSet<String> {
+    let mut findings = Findings::new(Source { origin: Path::new(""), text: "" });
+    read::config(&mut Reader::of_nothing(&mut findings, ""), Path::new(""));
+    findings.known
+}
+
 /// Reads a configuration from `text`, as if it stood in the file `origin`. Relative file names in it are
 /// relative to the folder of `origin`.
 ///

@@ -19,6 +19,7 @@ mod fuzz_smoke;
 mod gate;
 mod gate_page;
 mod goaccess;
+mod guix;
 mod hot_swap;
 mod http2;
 mod lifecycle;

@@ -1,0 +1,107 @@
+;;; Looks at the modules of deploy/guix as Guix would use them, and says what it sees, a fact on a line.
+;;;
+;;;   guile -L stand-ins -L ../../deploy/guix/modules inspect.scm WHAT [FILE]
+;;;
+;;; FILE is a program whose last expression is a list of services, one of which is farmgate's.
+
+(use-modules (farmgate configuration)
+             (farmgate package)
+             (farmgate service)
+             (gnu services)
+             (gnu services shepherd)
+             (gnu system shadow)
+             (guix gexp)
+             (guix packages)
+             (ice-9 match)
+             (srfi srfi-1))
+
+(define (say . words)
+  (display (string-join (map (lambda (word) (format #f "~a" word)) words)))
+  (newline))
+
+(define (configuration file)
+  (any (lambda (service)
+         (and (eq? (service-type-of service) farmgate-service-type)
+              (service-value service)))
+       (load file)))
+
+(define (extension target config)
+  "Return what the service adds to TARGET."
+  (any (lambda (extension)
+         (and (eq? (extension-target extension) target)
+              ((extension-compute extension) config)))
+       (service-type-extensions farmgate-service-type)))
+
+(define (shepherd-service-of name config)
+  (find (lambda (service) (memq name (shepherd-service-provision service)))
+        (extension shepherd-root-service-type config)))
+
+(define (run gexp bindings)
+  "Evaluate GEXP where BINDINGS are known besides Guile's own."
+  (let ((module (make-fresh-user-module)))
+    (for-each (match-lambda ((name value) (module-define! module name value))) bindings)
+    (eval (gexp->code gexp) module)))
+
+;; What the Shepherd offers to those who write services, where it only says what was asked of it.
+(define shepherd
+  `((endpoint ,(lambda* (address #:key name backlog)
+                 (say "endpoint" name (inet-ntop (sockaddr:fam address) (sockaddr:addr address))
+                      (sockaddr:port address) backlog)))
+    (default-environment-variables ,(lambda () '("PATH=/bin")))
+    (make-systemd-constructor
+     ,(lambda* (command endpoints #:key lazy-start? user group supplementary-groups log-file file-creation-mask
+                        resource-limits environment-variables)
+        (apply say "command" command)
+        (say "lazy" lazy-start?)
+        (say "as" user group supplementary-groups)
+        (say "log" log-file (number->string file-creation-mask 8))
+        (say "limits" resource-limits)
+        (apply say "environment" environment-variables)))
+    (make-kill-destructor ,(lambda* (#:key grace-period)
+                             (lambda (value) (say "kill" value grace-period))))
+    (make-systemd-destructor ,(lambda () (lambda (sockets) (say "close" (length sockets)))))))
+
+(match (cdr (command-line))
+  (("keys")
+   (for-each say (farmgate-configuration-keys)))
+  (("toml" file)
+   (match (extension etc-service-type (configuration file))
+     (((name content))
+      (unless (string=? name "farmgate/farmgate.toml")
+        (error "not where farmgate looks for it:" name))
+      (display (mixed-text-file-text content)))))
+  (("start" file)
+   (let ((service (shepherd-service-of 'farmgate (configuration file))))
+     (run (shepherd-service-start service) shepherd)
+     (let ((stop (run (shepherd-service-stop service) shepherd)))
+       (stop '(("http" . a-socket) ("https" . a-socket)))
+       (stop 4711))
+     (for-each (lambda (action)
+                 ;; That it is code; what it does is farmgate's.
+                 (say "action" (shepherd-action-name action)
+                      (procedure? (run (shepherd-action-procedure action) shepherd))))
+               (shepherd-service-actions service))))
+  (("wait" file)
+   (let ((service (shepherd-service-of 'farmgate-ready (configuration file))))
+     (say ((run (shepherd-service-start service) '())))))
+  (("reopen-logs" file)
+   (let ((service (shepherd-service-of 'farmgate (configuration file))))
+     ((run (any (lambda (action)
+                  (and (eq? (shepherd-action-name action) 'reopen-logs)
+                       (shepherd-action-procedure action)))
+                (shepherd-service-actions service))
+           '())
+      #t)))
+  (("activate" file)
+   (run (extension activation-service-type (configuration file)) '()))
+  (("accounts" file)
+   (for-each (lambda (account)
+               (if (user-account? account)
+                   (say "user" (user-account-name account) (user-account-group account)
+                        (user-account-supplementary-groups account))
+                   (say "group" (user-group-name account))))
+             (extension account-service-type (configuration file))))
+  (("package")
+   (say (package-field farmgate 'name) (package-field farmgate 'version))
+   (say (length (package-field farmgate 'inputs)))
+   (say (file-name-of (package-field farmgate 'source)))))

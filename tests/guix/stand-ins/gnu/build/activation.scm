@@ -1,0 +1,11 @@
+(define-module (gnu build activation)
+  #:use-module (ice-9 match)
+  #:export (mkdir-p/perms))
+
+(define (mkdir-p/perms folder owner mode)
+  (let make ((folder folder))
+    (unless (file-exists? folder)
+      (make (dirname folder))
+      (mkdir folder)))
+  (chown folder (passwd:uid owner) (passwd:gid owner))
+  (chmod folder mode))

@@ -1,0 +1,4 @@
+(define-module (guix build-system cargo)
+  #:export (cargo-build-system))
+
+(define cargo-build-system 'cargo)
