@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::labels::{
-    CacheOutcome, Compression, HandshakeFailure, Protocol, Role, Route, Space, Status, TlsVersion, Verdict,
+    CacheOutcome, Compression, HandshakeFailure, Protocol, Refused, Role, Route, Share, Space, Status,
+    TlsVersion, Verdict,
 };
 use super::{Counter, Histogram, Spent};
 
@@ -26,6 +27,10 @@ pub struct Worker {
     pub verdicts: [Counter; Verdict::COUNT],
     /// What the cache did.
     pub cache: [[Counter; CacheOutcome::COUNT]; Space::COUNT],
+    /// Requests that the limits did not allow.
+    pub refused: [Counter; Refused::COUNT],
+    /// Times that something had to wait for its share.
+    pub waits: [Counter; Share::COUNT],
 }
 
 impl Worker {
@@ -37,6 +42,8 @@ impl Worker {
             handshakes_failed: Default::default(),
             verdicts: Default::default(),
             cache: Default::default(),
+            refused: Default::default(),
+            waits: Default::default(),
         }
     }
 }

@@ -12,12 +12,14 @@ mod generation;
 mod host;
 mod local;
 mod measure;
+mod pace;
 mod page;
 mod phases;
 mod plan;
 mod pulse;
 mod refusals;
 mod relay;
+mod ui;
 
 pub use context::Context;
 pub use generation::{Generation, Live, Logs, Site};

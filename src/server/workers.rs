@@ -14,6 +14,7 @@ use tracing::error;
 
 use crate::acme::Challenges;
 use crate::cache::Cache;
+use crate::limits::Limiter;
 use crate::listen::{Acceptor, Caps, Limits, Protocol, Refusals};
 use crate::metrics::{Metrics, Worker};
 use crate::page::Page;
@@ -21,8 +22,6 @@ use crate::proxy::{ConnectionOptions, Gatekeeper, Live, ParserRefusals};
 
 /// Threads of a worker that wait for the disk. Each keeps some memory, and a disk has no use for the engine's 512.
 const BLOCKING_THREADS: usize = 16;
-/// A connection that has carried this many requests is closed in good order, and its memory given back.
-const REQUESTS_PER_CONNECTION: u32 = 100_000;
 /// A stream's share of what may be on its way to us; request bodies are small (RFC 9113 section 6.9.2).
 const HTTP2_WINDOW: u32 = 64 * 1024;
 /// What may wait to be sent to one slow HTTP/2 stream.
@@ -33,6 +32,7 @@ pub(super) struct Shared {
     pub live: Arc<Live>,
     pub tls: Arc<ServerConfig>,
     pub caps: Arc<Caps>,
+    pub limiter: Arc<Limiter>,
     pub cache: Arc<Cache>,
     pub challenges: Arc<Challenges>,
     pub metrics: Arc<Metrics>,
@@ -114,11 +114,10 @@ async fn work(
 
 fn gatekeeper(shared: &Shared, worker: Arc<Worker>) -> Gatekeeper {
     let mut server = HttpServerOptions::default();
-    server.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
     server.h2_idle_timeout = Some(shared.live.load().config.timeouts.idle);
     let options = ConnectionOptions { server, http2: http2_options() };
     let (live, cache, challenges) = (shared.live.clone(), shared.cache.clone(), shared.challenges.clone());
-    Gatekeeper::new(live, cache, challenges, shared.page.clone(), worker, options)
+    Gatekeeper::new(live, cache, shared.limiter.clone(), challenges, shared.page.clone(), worker, options)
 }
 
 fn http2_options() -> H2Options {
