@@ -158,8 +158,9 @@ proptest! {
             line.ledger.charge(ip(2), rate / 100 * ahead);
             line.run(Duration::from_millis(10));
         }
+        // Less than a quantum is left over in the end, and less than a byte each time.
         let quarter = rate / 4 * 10;
-        prop_assert!(line.sent_to(ip(1)) + LARGEST_QUANTUM >= quarter);
+        prop_assert!(line.sent_to(ip(1)) + LARGEST_QUANTUM + 1000 >= quarter);
     }
 }
 
