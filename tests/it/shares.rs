@@ -22,12 +22,18 @@ const MIB: usize = 1 << 20;
 const ONE: [u8; 4] = [127, 0, 0, 2];
 const TWO: [u8; 4] = [127, 0, 0, 3];
 
-/// Large answers of that size, and small ones for all that is no download.
-fn large(size: usize) -> Recorder {
+/// Nars that take long, and small answers for pages and lookups.
+fn endless() -> Recorder {
+    let nar = vec![b'n'; 64 * MIB];
+    farm(move |_| nar.clone())
+}
+
+/// What is large as `body` has it, and small answers for some pages and lookups.
+fn farm(body: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Recorder {
     Recorder::start(move |request, tcp| {
         let is_small = ["/jobset", "/search"].iter().any(|page| request.target().starts_with(page))
             || request.target().ends_with(".narinfo");
-        let body = if is_small { b"small".to_vec() } else { pattern(request.target(), size) };
+        let body = if is_small { b"small".to_vec() } else { body(request.target()) };
         let head =
             format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {}\r\n\r\n", body.len());
         let _ = tcp.write_all(head.as_bytes()).and_then(|()| tcp.write_all(&body));
@@ -71,7 +77,7 @@ fn sum(counts: &[Arc<AtomicU64>]) -> u64 {
 
 #[test]
 fn pages_and_lookups_are_answered_while_nars_fill_the_line() {
-    let recorder = large(64 * MIB);
+    let recorder = endless();
     let config = |config| with_metrics(config).set("limits.total_rate", "\"1MiB\"");
     let gate = recorded(&recorder, config);
     let nars: Vec<_> = (0..6).map(|at| download(&gate, ONE, &format!("/nar/gzip/{at}"))).collect();
@@ -100,7 +106,7 @@ fn pages_and_lookups_are_answered_while_nars_fill_the_line() {
 
 #[test]
 fn clients_share_the_line_evenly_however_many_connections_each_has() {
-    let recorder = large(64 * MIB);
+    let recorder = endless();
     let gate = recorded(&recorder, |config| with_metrics(config).set("limits.total_rate", "\"4MiB\""));
     let few = [download(&gate, ONE, "/nar/gzip/1")];
     let many: Vec<_> = (0..8).map(|at| download(&gate, TWO, &format!("/nar/gzip/{at}"))).collect();
@@ -118,7 +124,7 @@ fn clients_share_the_line_evenly_however_many_connections_each_has() {
 
 #[test]
 fn a_connection_gets_what_is_large_at_its_rate_whatever_it_speaks_and_wherever_it_comes_from() {
-    let recorder = large(MIB);
+    let recorder = farm(|target| pattern(target, MIB));
     let gate = recorded(&recorder, |config| with_metrics(config).set("limits.nar_rate", "\"4MiB\""));
     let (mut plain, mut tls) = (gate.http(), gate.https());
     let mut h2 = H2::connect(&TlsClient::default(), gate.https_addr(), HOST);
