@@ -123,6 +123,24 @@ fn clients_share_the_line_evenly_however_many_connections_each_has() {
 }
 
 #[test]
+fn what_is_large_takes_turns_over_every_protocol_and_from_the_cache_too() {
+    let recorder = farm(|target| pattern(target, MIB));
+    let gate = recorded(&recorder, |config| with_metrics(config).set("limits.total_rate", "\"4MiB\""));
+    let mut tls = gate.https();
+    let mut h2 = H2::connect(&TlsClient::default(), gate.https_addr(), HOST);
+    let mut before = 0.0;
+    for target in ["/nar/gzip/a", "/file/a/sha256/b", "/download/1", "/download/1", "/log/x", "/eval/1"] {
+        let expected = pattern(target, MIB);
+        assert!(tls.get(target).body == expected);
+        let answer = h2.request("GET", HOST, target.as_bytes(), &[], b"");
+        assert!(matches!(answer, Outcome::Answer { status: 200, body } if body == expected));
+        let now = waits(&gate, "total_rate");
+        assert!(now > before, "{target}");
+        before = now;
+    }
+}
+
+#[test]
 fn a_connection_gets_what_is_large_at_its_rate_whatever_it_speaks_and_wherever_it_comes_from() {
     let recorder = farm(|target| pattern(target, MIB));
     let gate = recorded(&recorder, |config| with_metrics(config).set("limits.nar_rate", "\"4MiB\""));
