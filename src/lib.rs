@@ -18,6 +18,7 @@ mod date;
 pub mod demo;
 mod files;
 pub mod history;
+pub mod limits;
 pub mod listen;
 pub mod log;
 pub mod metrics;

@@ -24,8 +24,8 @@ use std::time::SystemTime;
 
 pub use counter::{Counter, Histogram};
 pub use labels::{
-    CacheOutcome, Compression, HandshakeFailure, Http2Refusal, Protocol, Role, Route, Space, Status,
-    TlsVersion, Verdict,
+    CacheOutcome, Compression, HandshakeFailure, Http2Refusal, Protocol, Refused, Role, Route, Share, Space,
+    Status, TlsVersion, Verdict,
 };
 pub use pace::Pace;
 pub use shards::{Backend, BackendShard, Health, Outage, Request, Site, Worker};
@@ -76,6 +76,10 @@ pub struct Observed {
     pub cache: cache::Stats,
     /// Connections refused by the limits since the start.
     pub connections_refused: u64,
+    /// Bytes of request bodies in memory.
+    pub bodies: u64,
+    /// How many there may be.
+    pub bodies_limit: u64,
     /// Lines of the access log dropped since the start.
     pub log_lines_dropped: u64,
     /// The certificates that are shown.

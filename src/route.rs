@@ -166,6 +166,13 @@ pub fn well_known_segments(target: &[u8]) -> Result<Vec<Cow<'_, [u8]>>, BadTarge
     Ok(segments)
 }
 
+/// The segments of a target's path as Guile reads them: decoded once, empty ones dropped.
+///
+/// For what goes by the page that the CI would make, and grants nothing. Doors go by [`decide`].
+pub fn segments(target: &[u8]) -> Result<Vec<Cow<'_, [u8]>>, BadTarget> {
+    Ok(split(Target::parse(target)?.path).map(decode).collect())
+}
+
 /// The door of a path with a single reading.
 fn plain_door(path: &[u8], admin: &AdminPrefix) -> Door {
     if admin.starts(split(path)) { Door::Admin } else { public_door(split(path)) }

@@ -14,7 +14,9 @@
 
 mod diagnostics;
 mod listen;
+mod pattern;
 mod read;
+mod routes;
 mod settings;
 mod sites;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::diagnostics::Complaint;
 use super::settings::*;
 use super::values::*;
 use super::wire::{Reader, bare};
-use super::{listen, sites};
+use super::{listen, routes, sites};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = KIB << 10;
@@ -180,6 +180,7 @@ fn timeouts(table: &mut Reader<'_, '_>) -> Timeouts {
         nar: table.get("nar", positive_duration).unwrap_or(seconds(60)),
         backend_restart: table.get("backend_restart", duration).unwrap_or(seconds(5)),
         idle: table.get("idle", positive_duration).unwrap_or(seconds(65)),
+        routes: routes::timeouts(table),
     }
 }
 
@@ -205,12 +206,36 @@ fn limits(table: &mut Reader<'_, '_>) -> Limits {
     let count = |count: u32| count as usize;
     let connections = table.get("connections", number(1..=1_000_000u32));
     let per_client = table.find("connections_per_client", number(1..=1_000_000u32));
+    let bodies = table.find("bodies", positive_size);
+    let nar_rate = table.find("nar_rate", rate);
+    let total_rate = table.get("total_rate", rate);
     let limits = Limits {
         body: table.get("body", size).unwrap_or(MIB),
         header_timeout: table.get("header_timeout", positive_duration).unwrap_or(seconds(10)),
         connections: connections.map_or(10_000, count),
         connections_per_client: per_client.as_ref().map_or(256, |given| count(*given.get_ref())),
+        connection_requests: table.get("connection_requests", number(1..=u32::MAX)).map_or(100_000, count),
+        connection_age: table.get("connection_age", positive_duration).unwrap_or(minutes(60)),
+        bodies: bodies.as_ref().map_or(64 * MIB, |given| *given.get_ref()),
+        nar_rate: nar_rate.as_ref().map(|given| *given.get_ref()),
+        total_rate,
+        requests: routes::requests(table),
+        refused_agents: table.list("refused_agents", routes::agent).map(bare).unwrap_or_default(),
     };
+    if limits.bodies < limits.body {
+        let complaint = Complaint::new("all bodies together have less room than `body` gives to one");
+        let hint = "no body of that size could ever be read: raise `bodies`, or lower `body`";
+        // The default is larger than that of `body`: one of the two was given.
+        let (key, span) = match bodies {
+            Some(given) => ("bodies", given.span()),
+            None => ("body", table.find("body", size).map_or(0..0, |given| given.span())),
+        };
+        table.error(span, key, complaint.hint(hint));
+    }
+    if let Some(given) = nar_rate.filter(|given| total_rate.is_some_and(|total| *given.get_ref() > total)) {
+        let complaint = Complaint::new("one connection may be sent more than `total_rate` lets go to all");
+        table.warning(given.span(), "nar_rate", complaint.hint("it has no effect"));
+    }
     if let Some(given) = per_client.filter(|_| limits.connections_per_client > limits.connections) {
         let complaint =
             Complaint::new(format!("all clients together have {} connections", limits.connections));

@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use super::pattern::PathPattern;
+
 /// Everything a gate is told, from one file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -300,6 +302,17 @@ pub struct Timeouts {
     pub backend_restart: Duration,
     /// How long a client's connection may be silent between requests.
     pub idle: Duration,
+    /// Pages that Cuirass needs longer for; the first that fits counts.
+    pub routes: Vec<RouteTimeout>,
+}
+
+/// How long some pages are waited for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteTimeout {
+    /// Which ones; never empty.
+    pub paths: Vec<PathPattern>,
+    /// Between two reads from Cuirass, in place of [`Timeouts::read`]. Never zero.
+    pub read: Duration,
 }
 
 /// What is written about the requests.
@@ -368,4 +381,29 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one IPv4 address or one IPv6 /64. Never zero.
     pub connections_per_client: usize,
+    /// Requests on one HTTP/1 connection before it is closed in good order. Never zero.
+    pub connection_requests: usize,
+    /// How old an HTTP/1 connection gets before that. Never zero.
+    pub connection_age: Duration,
+    /// Bytes of request bodies in memory, of all clients together. Not less than `body`.
+    pub bodies: u64,
+    /// Bytes of large answers per second on one connection; 16 KiB at least.
+    pub nar_rate: Option<u64>,
+    /// Bytes of all answers per second; 16 KiB at least.
+    pub total_rate: Option<u64>,
+    /// How often a client may ask for some of the UI's pages; the first that fits counts.
+    pub requests: Vec<RequestLimit>,
+    /// Parts of the names of programs that get none of the UI's pages, lower-case.
+    pub refused_agents: Vec<String>,
+}
+
+/// How often a client may ask for some of the UI's pages.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestLimit {
+    /// Which ones; never empty.
+    pub paths: Vec<PathPattern>,
+    /// The time after which there may be another. Never zero.
+    pub interval: Duration,
+    /// How many there may be at once. Never zero.
+    pub burst: u32,
 }

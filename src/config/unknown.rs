@@ -84,7 +84,8 @@ fn tables_with(key: &str, known: &BTreeSet<String>) -> Vec<String> {
 }
 
 fn heading(table: &str) -> String {
-    if table == "site" { "[[site]]".to_owned() } else { format!("[{table}]") }
+    let is_list = matches!(table, "site" | "limits.requests" | "timeouts.route");
+    if is_list { format!("[[{table}]]") } else { format!("[{table}]") }
 }
 
 /// The candidate most like `word` and how many slips lie between them, unless it is so unlike that to suggest

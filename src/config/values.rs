@@ -55,6 +55,21 @@ pub(super) fn positive_size(value: &DeValue<'_>) -> Result<u64, Complaint> {
     }
 }
 
+/// Bytes per second, as a size. Less than a TLS record in a second is no rate that anything arrives at.
+pub(super) fn rate(value: &DeValue<'_>) -> Result<u64, Complaint> {
+    const LEAST: u64 = 16 << 10;
+    if let Some(bare) = value.as_str().and_then(|text| text.strip_suffix("/s")) {
+        let complaint = Complaint::new(format!("expected a size, found \"{bare}/s\""));
+        return Err(complaint.hint(format!("it is for each second: write \"{bare}\"")));
+    }
+    match size(value)? {
+        rate if rate < LEAST => {
+            Err(Complaint::new("this is less than \"16KiB\" in a second").hint("leave it out for no limit"))
+        }
+        rate => Ok(rate),
+    }
+}
+
 /// A whole number of the range, in whatever integer type holds that range.
 pub(super) fn number<T: TryFrom<u64> + Copy + Into<u64>>(
     range: RangeInclusive<T>,

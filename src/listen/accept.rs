@@ -49,6 +49,10 @@ pub struct Limits {
     pub send_timeout: Duration,
     /// For a connection without requests.
     pub idle: Duration,
+    /// Requests on a connection over HTTP/2. Over HTTP/1 the answers count.
+    pub requests: usize,
+    /// How old such a connection may be when it takes another request.
+    pub age: Duration,
 }
 
 /// Accepts connections and hands them to the HTTP engine.
@@ -114,7 +118,12 @@ impl<A: Respond> Acceptor<A> {
             let (app, worker) = (self.app.clone(), self.worker.clone());
             drop(self);
             if connection.is_http2() {
-                let terms = Terms { head: limits.header_timeout, idle: limits.idle };
+                let terms = Terms {
+                    head: limits.header_timeout,
+                    idle: limits.idle,
+                    requests: limits.requests,
+                    age: limits.age,
+                };
                 // Boxed, so that the task of an HTTP/1 connection need not make room for it.
                 Box::pin(http2::serve(connection, app, worker, terms, shutdown)).await;
             } else {

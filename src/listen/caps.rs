@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::limits::network_of;
+
 /// Counts connections and says no to those over the limits.
 #[derive(Debug, Default)]
 pub struct Caps {
@@ -70,17 +72,6 @@ impl Drop for Permit {
                 clients.remove(&self.client);
             }
         }
-    }
-}
-
-/// What counts as one client: an IPv4 address, or an IPv6 /64, which is what one host is given.
-fn network_of(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(v6) => {
-            let bits = u128::from(v6) & !u128::from(u64::MAX);
-            IpAddr::V6(bits.into())
-        }
-        v4 => v4,
     }
 }
 

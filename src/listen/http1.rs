@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::connection::Connection;
 use super::gather::Outgoing;
-use super::respond::{FIRST_REQUEST, REQUESTS, Respond};
+use super::respond::{FIRST_REQUEST, Respond};
 
 /// Serves a connection until it ends. When `stop` turns true, that is after the request that is being answered, or
 /// that has come already.
@@ -36,14 +36,13 @@ pub(super) async fn serve<A: Respond>(
     let mut stream: Stream = Box::new(connection);
     // What was read beyond the last request.
     let mut rest = None;
-    for left in (0..REQUESTS).rev() {
-        let is_first = left == REQUESTS - 1;
+    let mut is_first = true;
+    loop {
         if !is_first && rest.is_none() && !between.wait(&mut stop).await {
             break;
         }
         let mut session = HttpSession::new(stream);
         session.set_server_keepalive(Some(idle.as_secs()));
-        session.set_keepalive_reuses_remaining(Some(left));
         session.set_pipelining_enabled(true);
         if let Some(rest) = rest {
             session.set_pipelined_prefix(rest);
@@ -53,6 +52,7 @@ pub(super) async fn serve<A: Respond>(
             Some(parts) => (stream, rest) = parts,
             None => break,
         }
+        is_first = false;
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use pingora::protocols::raw_connect::ProxyDigest;
 use rustls::pki_types::CertificateDer;
 
 use super::gather::Outgoing;
+use crate::limits::Paced;
 
 /// The facts of a connection. Requests reach it through the engine's digest.
 #[derive(Debug)]
@@ -17,6 +19,10 @@ pub struct ConnectionInfo {
     pub local: SocketAddr,
     /// What the TLS handshake told; none on plain HTTP.
     pub tls: Option<TlsInfo>,
+    /// When it was made.
+    pub since: Instant,
+    /// What large answers it may be sent.
+    pub paced: Paced,
     /// What is on its way to the client; none where there is no client, as in tests of decisions.
     outgoing: Option<Outgoing>,
     // Only the connection's own thread touches these; the atomics are for `Sync`, not for ordering.
@@ -64,6 +70,8 @@ impl ConnectionInfo {
             peer,
             local,
             tls,
+            since: Instant::now(),
+            paced: Paced::default(),
             outgoing,
             phase: AtomicU8::new(phase as u8),
             requests: AtomicUsize::new(0),
@@ -111,6 +119,15 @@ impl ConnectionInfo {
     /// Requests so far.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether the answer to the request that has begun should be the last one: it is number `most`, or the connection is
+    /// older than `age` and nothing that was sent behind the request is here yet. HTTP/2 has other ways to end.
+    pub fn is_worn_out(&self, most: usize, age: Duration, now: Instant) -> bool {
+        !self.is_http2()
+            && (self.requests() >= most
+                // A batch of lookups goes on to its end.
+                || (self.unread.load(Ordering::Relaxed) == 0 && now.duration_since(self.since) >= age))
     }
 
     pub(super) fn phase(&self) -> Phase {

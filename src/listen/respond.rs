@@ -8,8 +8,6 @@ use pingora::protocols::http::v1::server::HttpSession;
 
 use super::http2::Stream;
 
-/// A connection that has carried this many requests is closed in good order, and its memory given back.
-pub(super) const REQUESTS: u32 = 100_000;
 /// How long a new connection may take to its first request when the gate is stopping.
 pub(super) const FIRST_REQUEST: Duration = Duration::from_secs(2);
 

@@ -16,7 +16,9 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::labels::{CacheOutcome, HandshakeFailure, Http2Refusal, Space, TlsVersion, Verdict};
+use super::labels::{
+    CacheOutcome, HandshakeFailure, Http2Refusal, Refused, Share, Space, TlsVersion, Verdict,
+};
 use super::process::Process;
 use super::{Counter, Metrics, Observed, Phase, Worker};
 
@@ -56,6 +58,7 @@ impl Collector for Scrape {
         sites::backends(&mut out, &all)?;
         self.cache(&mut out)?;
         self.connections(&mut out)?;
+        self.shares(&mut out)?;
         self.certificates(&mut out)?;
         self.process(&mut out)
     }
@@ -159,6 +162,29 @@ impl Scrape {
             "farmgate_http2_refused",
             "Requests, answers and connections refused over HTTP/2",
             of(&refused),
+        )
+    }
+
+    fn shares(&self, out: &mut Families<'_>) -> fmt::Result {
+        let refused = Refused::ALL
+            .map(|why| ([("reason", why.token())], self.sum(|worker| &worker.refused[why.index()])));
+        out.counters("farmgate_requests_refused", "Requests that the limits did not allow", of(&refused))?;
+        let waits = Share::ALL
+            .map(|share| ([("share", share.token())], self.sum(|worker| &worker.waits[share.index()])));
+        out.counters(
+            "farmgate_share_waits",
+            "Times that a part of an answer or of a request had to wait for its share, by the limit",
+            of(&waits),
+        )?;
+        out.gauge(
+            "farmgate_request_bodies_bytes",
+            "Bytes of request bodies that are in memory",
+            self.observed.bodies,
+        )?;
+        out.gauge(
+            "farmgate_request_bodies_limit_bytes",
+            "Bytes of request bodies that may be in memory",
+            self.observed.bodies_limit,
         )
     }
 

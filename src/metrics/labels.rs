@@ -164,6 +164,26 @@ labels! {
         Protocol = "protocol",
     }
 
+    /// Why a request got none of what it asked for, by the limits.
+    Refused {
+        /// More than `limits.requests` allows.
+        Rate = "rate",
+        /// From a program that `limits.refused_agents` names.
+        Agent = "agent",
+        /// There was no room for its body in time, by `limits.bodies`.
+        Bodies = "bodies",
+    }
+
+    /// What something had to wait for, by the limits.
+    Share {
+        /// The rate of its connection, `limits.nar_rate`.
+        NarRate = "nar_rate",
+        /// Its turn, by `limits.total_rate`.
+        TotalRate = "total_rate",
+        /// Room for a body, by `limits.bodies`.
+        Bodies = "bodies",
+    }
+
     /// What was said about somebody who wanted to see an admin page.
     Verdict {
         /// Let in.

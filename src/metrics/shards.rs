@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::labels::{
-    CacheOutcome, Compression, HandshakeFailure, Http2Refusal, Protocol, Role, Route, Space, Status,
-    TlsVersion, Verdict,
+    CacheOutcome, Compression, HandshakeFailure, Http2Refusal, Protocol, Refused, Role, Route, Share, Space,
+    Status, TlsVersion, Verdict,
 };
 use super::{Counter, Histogram, Spent};
 
@@ -29,6 +29,10 @@ pub struct Worker {
     pub verdicts: [Counter; Verdict::COUNT],
     /// What the cache did.
     pub cache: [[Counter; CacheOutcome::COUNT]; Space::COUNT],
+    /// Requests that the limits did not allow.
+    pub refused: [Counter; Refused::COUNT],
+    /// Times that something had to wait for its share.
+    pub waits: [Counter; Share::COUNT],
 }
 
 impl Worker {
@@ -41,6 +45,8 @@ impl Worker {
             http2_refused: Default::default(),
             verdicts: Default::default(),
             cache: Default::default(),
+            refused: Default::default(),
+            waits: Default::default(),
         }
     }
 }

@@ -40,6 +40,13 @@ pub async fn send_problem(session: &mut Session, id: RequestId, problem: &Proble
     let html = wants_html(session);
     let content_type = if html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
     let page = problem.page(id, html);
+    if let Problem::TooManyRequests(seconds) = problem {
+        let mut response = ResponseHeader::build(problem.status(), Some(4))?;
+        response.insert_header(header::CONTENT_TYPE, content_type)?;
+        response.insert_header(header::CONTENT_LENGTH, page.len())?;
+        response.insert_header(header::RETRY_AFTER, *seconds)?;
+        return send_whole(session, response, page.into()).await;
+    }
     send(session, problem.status(), content_type, page.into()).await
 }
 

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::context::{Context, connection};
 use super::forward::{adapt_response, key_of, peers_of, upstream_request};
 use super::generation::Generation;
+use super::pace::{self, Pace};
 use super::plan::Kept;
 use super::plan::Upstream as Destination;
 use super::relay::{was_dropped, while_client_waits};
@@ -23,7 +24,7 @@ use crate::cache::{
     Answer, Arriving, Ask, Cache, Delivery, Failure, Origin, Outcome, Response, Rules, Which,
 };
 use crate::config;
-use crate::metrics::{CacheOutcome, Counter, Space, Worker, waiting};
+use crate::metrics::{CacheOutcome, Counter, Space, Spent, Worker, waiting};
 
 /// How often a request is sent anew that its backend dropped without a word.
 const TRIES: usize = 3;
@@ -31,7 +32,8 @@ const TRIES: usize = 3;
 const AS_LONG_AS_IT_TAKES: Duration = Duration::MAX;
 
 /// Answers a GET or HEAD from the cache, or has the backend asked for it. What the cache did is `noted`
-/// before anything is sent.
+/// before anything is sent, which then keeps its `pace`.
+#[expect(clippy::too_many_arguments, reason = "one caller, which has each of them at hand")]
 pub async fn serve(
     cache: &Arc<Cache>,
     worker: &Arc<Worker>,
@@ -40,6 +42,7 @@ pub async fn serve(
     upstream: Destination,
     kept: Kept,
     noted: &mut Option<CacheOutcome>,
+    mut pace: Option<Box<Pace>>,
 ) -> Result<()> {
     let settings = &ctx.generation.config.cache;
     let (space, rules) = rules(kept, settings);
@@ -58,6 +61,7 @@ pub async fn serve(
                 generation: ctx.generation.clone(),
                 site: ctx.site,
                 upstream,
+                read_timeout: ctx.read_timeout,
                 worker: worker.clone(),
                 request: for_all(upstream_request(session, ctx, upstream)?),
             });
@@ -86,7 +90,7 @@ pub async fn serve(
     // What is read from our own disk keeps no client waiting for the backend.
     let for_disk = Counter::default();
     let for_body = if is_stored { &for_disk } else { &ctx.spent.backend };
-    send(session, delivery, for_body, &ctx.spent.client).await
+    send(session, delivery, for_body, &ctx.spent, &mut pace).await
 }
 
 /// Where answers of that kind are kept, and for how long if they do not say.
@@ -106,12 +110,13 @@ fn rules(kept: Kept, settings: &config::Cache) -> (Which, Rules) {
     }
 }
 
-/// Waits for the body and for the client are added to what is given for them.
+/// Waits for the body are added to what is given for them.
 async fn send(
     session: &mut Session,
     mut delivery: Delivery,
     for_body: &Counter,
-    for_client: &Counter,
+    spent: &Spent,
+    pace: &mut Option<Box<Pace>>,
 ) -> Result<()> {
     let date = delivery.headers.get(header::DATE).cloned();
     let mut response = head(delivery.status, std::mem::take(&mut delivery.headers))?;
@@ -131,18 +136,21 @@ async fn send(
     loop {
         let next = async { delivery.next().await.map_err(Box::<Error>::from) };
         let next = while_client_waits(session, next, AS_LONG_AS_IT_TAKES);
-        let Some(part) = waiting(for_body, next).await? else { break };
-        let is_last = delivery.is_at_end();
-        let written = async {
-            match &mut *session {
-                Session::H1(http1) => http1.write_body(&part).await.map(drop),
-                // With the last of it: otherwise the end would need a frame of its own.
-                other => other.write_response_body(part, is_last).await,
+        let Some(mut part) = waiting(for_body, next).await? else { break };
+        while !part.is_empty() {
+            let now = part.split_to(pace::allowed(pace, session, part.len(), spent).await?);
+            let is_last = part.is_empty() && delivery.is_at_end();
+            let written = async {
+                match &mut *session {
+                    Session::H1(http1) => http1.write_body(&now).await.map(drop),
+                    // With the last of it: otherwise the end would need a frame of its own.
+                    other => other.write_response_body(now, is_last).await,
+                }
+            };
+            waiting(&spent.client, written).await.map_err(|error| error.into_down())?;
+            if is_last && !matches!(session, Session::H1(_)) {
+                return Ok(());
             }
-        };
-        waiting(for_client, written).await.map_err(|error| error.into_down())?;
-        if is_last && !matches!(session, Session::H1(_)) {
-            return Ok(());
         }
     }
     session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
@@ -178,6 +186,7 @@ struct Backend {
     generation: Arc<Generation>,
     site: usize,
     upstream: Destination,
+    read_timeout: Option<Duration>,
     worker: Arc<Worker>,
     request: RequestHeader,
 }
@@ -191,6 +200,7 @@ impl Origin for Backend {
         }
         let peers = peers_of(self.generation.site(self.site), self.upstream)?;
         let (read, write) = peers.timeouts(self.upstream.usage);
+        let read = self.read_timeout.unwrap_or(read);
         let name = format!("backend {}", peers.name());
         let asked = peers.asked(&self.worker);
         let mut tries = 0;

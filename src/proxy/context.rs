@@ -1,7 +1,7 @@
 //! What the phases of one request tell each other.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::generation::{Generation, Live, Site};
 use super::plan::Upstream;
@@ -21,6 +21,8 @@ pub struct Context {
     pub route: Route,
     /// Where it goes, once that is decided.
     pub upstream: Option<Upstream>,
+    /// How long the backend may say nothing, where that is not as for all.
+    pub read_timeout: Option<Duration>,
     /// The administrator that was let in.
     pub administrator: Option<Administrator>,
     /// What it is called in the logs, and on an error page.
@@ -40,6 +42,7 @@ impl Context {
             site: 0,
             route: Route::Malformed,
             upstream: None,
+            read_timeout: None,
             administrator: None,
             id: RequestId::next(),
             cache: None,

@@ -18,6 +18,8 @@ pub enum Problem {
     NotAdmitted(Refusal),
     /// The verdict changed while the request was on its way.
     NoLongerAdmitted,
+    /// The program that asks is one that gets no pages.
+    RefusedAgent,
     /// The admin pages were asked for without TLS.
     AdminOverPlainHttp,
     /// Another site had the browser ask for an admin page.
@@ -32,6 +34,8 @@ pub enum Problem {
     BodyTooLarge,
     /// The connection was made for another site.
     Misdirected,
+    /// The client has asked too often; the seconds after which it may ask again.
+    TooManyRequests(u64),
     /// The head is too large.
     HeadTooLarge,
     /// The backend cannot be reached, or answered nonsense.
@@ -62,12 +66,17 @@ impl Problem {
     pub fn status(&self) -> u16 {
         match self {
             Self::BadTarget | Self::BadHost | Self::BadRequest => 400,
-            Self::NotAdmitted(_) | Self::NoLongerAdmitted | Self::AdminOverPlainHttp | Self::CrossSite => 403,
+            Self::NotAdmitted(_)
+            | Self::NoLongerAdmitted
+            | Self::AdminOverPlainHttp
+            | Self::CrossSite
+            | Self::RefusedAgent => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::BodyTooLarge => 413,
             Self::Misdirected => 421,
+            Self::TooManyRequests(_) => 429,
             Self::HeadTooLarge => 431,
             Self::Internal => 500,
             Self::BadGateway => 502,
@@ -86,6 +95,7 @@ impl Problem {
             408 => "Request timeout",
             413 => "Content too large",
             421 => "Misdirected request",
+            429 => "Too many requests",
             431 => "Request header fields too large",
             502 => "Bad gateway",
             503 => "Service unavailable",
@@ -109,12 +119,19 @@ impl Problem {
                 "Another site led here. The admin pages take requests from their own pages only: \
                  open them from there, or type the address."
             }
+            Self::RefusedAgent => {
+                "These pages are not for programs that collect pages. /robots.txt says what is."
+            }
             Self::NotFound => "There is nothing at this address.",
             Self::MethodNotAllowed => "What is at this address cannot be asked for in this way.",
             Self::RequestTimeout => "The request did not arrive in time.",
             Self::BodyTooLarge => "The request carries more than is accepted here.",
             Self::Misdirected => {
                 "This connection was made for another site. Ask again on a connection of its own."
+            }
+            Self::TooManyRequests(_) => {
+                "Pages of this kind take the farm some time to make, and you have asked for many of them. \
+                 Wait a little, and ask again."
             }
             Self::HeadTooLarge => "The request's header fields are larger than is accepted here.",
             Self::BadGateway => "The program behind this gate does not answer. It may be restarting.",

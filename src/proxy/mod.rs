@@ -12,6 +12,7 @@ mod generation;
 mod host;
 mod local;
 mod measure;
+mod pace;
 mod page;
 mod phases;
 mod plan;
@@ -19,6 +20,7 @@ mod pulse;
 mod refusals;
 mod relay;
 mod session;
+mod ui;
 
 pub use context::Context;
 pub use generation::{Generation, Live, Logs, Site};

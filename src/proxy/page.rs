@@ -9,16 +9,18 @@ use pingora::{Error, ErrorType, Result};
 use super::context::{Context, connection};
 use super::error_page::Problem;
 use super::generation::Live;
+use super::plan;
+use super::relay::{self, BodyLimits};
 use super::session::Session;
-use super::{plan, relay};
 use crate::admin::Administrator;
-use crate::metrics::waiting;
+use crate::metrics::{Worker, waiting};
 use crate::page::{Answer, Ask, LONGEST_FORM, Page};
 
 /// What the page answers to a request of `administrator`, or why it is not asked.
 pub async fn ask(
     page: &Arc<Page>,
     live: &Live,
+    worker: &Worker,
     session: &mut Session,
     ctx: &Context,
     path: Option<Vec<String>>,
@@ -28,10 +30,11 @@ pub async fn ask(
     let mut form = Bytes::new();
     if method == Method::POST {
         let patience = ctx.generation.config.timeouts.read;
-        let body = relay::read_body(session, LONGEST_FORM, patience);
-        match waiting(&ctx.spent.client, body).await? {
-            Some(body) => form = body,
-            None => return Ok(Err(Problem::BodyTooLarge)),
+        let limits = BodyLimits { size: LONGEST_FORM, patience, worker };
+        // It is small, and comes from an administrator: it gets through when others have taken all the room there is.
+        match waiting(&ctx.spent.client, relay::read_body(session, limits, None)).await? {
+            Ok(body) => form = body.bytes,
+            Err(problem) => return Ok(Err(problem)),
         }
         // A body may take its time: what was decided at the head may no longer be true.
         if let Err(problem) = plan::judge(&live.load(), connection(session)) {

@@ -20,15 +20,17 @@ use super::error_page::Problem;
 use super::failure::{problem_of, reason};
 use super::forward::{key_of, peers_of, site_name, upstream_request};
 use super::generation::Live;
+use super::pace::Pace;
 use super::plan::{self, Plan, Upstream, Which};
-use super::relay::{self, Exchange};
+use super::relay::{self, BodyLimits, Exchange};
 use super::session::Session;
-use super::{answer, cached, local, measure, page};
+use super::{answer, cached, local, measure, page, ui};
 use crate::acme::Challenges;
 use crate::admin::Administrator;
 use crate::backend::{self, Head, Pool, Use};
 use crate::cache::Cache;
 use crate::history::Failed;
+use crate::limits::Limiter;
 use crate::listen::{Respond, Stream};
 use crate::log::Entry;
 use crate::metrics::{CacheOutcome, Worker, waiting};
@@ -42,6 +44,7 @@ const LARGEST_HEAD: usize = 64 * 1024;
 pub struct Gatekeeper {
     live: Arc<Live>,
     cache: Arc<Cache>,
+    limiter: Arc<Limiter>,
     challenges: Arc<Challenges>,
     pool: Arc<Pool>,
     page: Arc<Page>,
@@ -69,16 +72,17 @@ impl Respond for Gatekeeper {
 }
 
 impl Gatekeeper {
-    /// A gate that follows `live`, keeps answers in `cache`, answers `challenges`, shows `page`, and counts as
-    /// `worker`.
+    /// A gate that follows `live`, keeps answers in `cache`, shares out as `limiter` says, answers `challenges`, shows
+    /// `page`, and counts as `worker`.
     pub fn new(
         live: Arc<Live>,
         cache: Arc<Cache>,
+        limiter: Arc<Limiter>,
         challenges: Arc<Challenges>,
         page: Arc<Page>,
         worker: Arc<Worker>,
     ) -> Self {
-        Self { live, cache, challenges, pool: Arc::default(), page, worker }
+        Self { live, cache, limiter, challenges, pool: Arc::default(), page, worker }
     }
 
     /// Answers a request that was read, and counts and logs it. False when the answer is not whole, or when it should be
@@ -98,7 +102,10 @@ impl Gatekeeper {
 
     fn begin(&self, session: &mut Session, ctx: &Context) {
         connection(session).request_begins(session.head_size());
-        let timeouts = &ctx.generation.config.timeouts;
+        let (timeouts, limits) = (&ctx.generation.config.timeouts, &ctx.generation.config.limits);
+        if connection(session).is_worn_out(limits.connection_requests, limits.connection_age, ctx.began) {
+            session.set_keepalive(None);
+        }
         // The engine turns keep-alive off when the client or a shutdown wants it so. Otherwise it would wait
         // for ever.
         if session.get_keepalive().is_some() {
@@ -126,7 +133,13 @@ impl Gatekeeper {
         measure::planned(&self.worker, &planned);
         (ctx.site, ctx.route) = (planned.site, planned.door.map_or(ctx.route, Into::into));
         let upstream = match planned.plan {
-            Plan::Forward(upstream) => upstream,
+            Plan::Forward(upstream) => {
+                let (requests, request) = (&self.limiter.requests, session.req_header());
+                match ui::admit(requests, &self.worker, ctx, connection(session), request, upstream) {
+                    Ok(()) => upstream,
+                    Err(problem) => return self.refuse(session, ctx, &problem).await,
+                }
+            }
             Plan::Admin(upstream, administrator) => {
                 ctx.generation.gate.admitted(&administrator, SystemTime::now());
                 ctx.administrator = Some(administrator);
@@ -148,11 +161,13 @@ impl Gatekeeper {
             Plan::Refuse(problem) => return self.refuse(session, ctx, &problem).await,
         };
         ctx.upstream = Some(upstream);
+        ctx.read_timeout = ui::read_timeout(ctx, session.req_header(), upstream);
         match upstream.kept.filter(|_| session.is_body_empty()) {
             Some(kept) => {
                 let mut outcome = None;
                 let (cache, worker) = (&self.cache, &self.worker);
-                let serve = cached::serve(cache, worker, session, ctx, upstream, kept, &mut outcome);
+                let pace = Pace::of(&self.limiter, worker, session, ctx);
+                let serve = cached::serve(cache, worker, session, ctx, upstream, kept, &mut outcome, pace);
                 let served = Box::pin(serve).await;
                 ctx.cache = outcome;
                 served
@@ -178,7 +193,7 @@ impl Gatekeeper {
     ) -> Result<()> {
         ctx.generation.gate.admitted(&administrator, SystemTime::now());
         ctx.administrator = Some(administrator.clone());
-        match page::ask(&self.page, &self.live, session, ctx, path, administrator).await? {
+        match page::ask(&self.page, &self.live, &self.worker, session, ctx, path, administrator).await? {
             Ok(answer) => answer::send_own(session, answer).await,
             Err(problem) => self.refuse(session, ctx, &problem).await,
         }
@@ -215,10 +230,12 @@ impl Gatekeeper {
             None
         } else {
             let config = &ctx.generation.config;
-            let read = relay::read_body(session, config.limits.body, config.timeouts.read);
+            let limits =
+                BodyLimits { size: config.limits.body, patience: config.timeouts.read, worker: &self.worker };
+            let read = relay::read_body(session, limits, Some(self.limiter.bodies.none()));
             match Box::pin(waiting(&ctx.spent.client, read)).await? {
-                Some(body) => Some(body),
-                None => return self.refuse(session, ctx, &Problem::BodyTooLarge).await,
+                Ok(body) => Some(body),
+                Err(problem) => return self.refuse(session, ctx, &problem).await,
             }
         };
         // A body may take its time, and so may a backend that is restarted: what was decided at the head may
@@ -253,12 +270,14 @@ impl Gatekeeper {
             peers: peers_of(ctx.site(), upstream)?,
             usage: if body.is_some() { Use::Fresh } else { upstream.usage },
             repeatable: upstream.repeatable && body.is_none(),
+            read_timeout: ctx.read_timeout,
             pool: &self.pool,
             worker: &self.worker,
             spent: &ctx.spent,
             changed: &changed,
         };
-        exchange.run(session, &make, body).await
+        let pace = Pace::of(&self.limiter, &self.worker, session, ctx);
+        exchange.run(session, &make, body, pace).await
     }
 
     /// Tells the client of an error, if it can still be told. Whether the connection is good for another request.

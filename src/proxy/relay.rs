@@ -22,15 +22,18 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug_span};
 
 use super::context::connection;
+use super::error_page::Problem;
 use super::forward::adapt_response;
+use super::pace::{self, Pace};
 use super::pulse;
 use super::session::Session;
 use crate::backend::{BackendStream, Head, Incoming, Peers, Pool, Use};
-use crate::metrics::{Spent, Worker, waiting};
+use crate::limits::Held;
+use crate::metrics::{Refused, Share, Spent, Worker, waiting};
 
 /// How often a request is sent anew that its backend dropped without a word.
 const TRIES: usize = 3;
@@ -49,6 +52,8 @@ pub struct Exchange<'a> {
     pub usage: Use,
     /// Asking twice does no harm.
     pub repeatable: bool,
+    /// How long the backend may say nothing, where that is not as for all.
+    pub read_timeout: Option<Duration>,
     /// The idle connections of this worker.
     pub pool: &'a Arc<Pool>,
     /// What this worker counts.
@@ -60,22 +65,50 @@ pub struct Exchange<'a> {
     pub changed: &'a (dyn Fn(&ResponseHeader) + Send + Sync),
 }
 
-/// Reads the request's body; none when it is larger than `limit` bytes. `patience` is for each part of it.
-pub async fn read_body(session: &mut Session, limit: u64, patience: Duration) -> Result<Option<Bytes>> {
+/// A request's body, and its place in memory.
+pub struct Body {
+    /// The bytes.
+    pub bytes: Bytes,
+    _held: Option<Held>,
+}
+
+/// What a body may be, and take.
+pub struct BodyLimits<'a> {
+    /// Bytes of it.
+    pub size: u64,
+    /// How long each part of it may take.
+    pub patience: Duration,
+    /// What this worker counts.
+    pub worker: &'a Worker,
+}
+
+/// Reads the request's body into places that are `held` for it, if it has to have some; what is wrong with it where
+/// that cannot be.
+pub async fn read_body(
+    session: &mut Session,
+    limits: BodyLimits<'_>,
+    held: Option<Held>,
+) -> Result<Result<Body, Problem>> {
     // Nobody else minds either over HTTP/2, and over HTTP/1 the engine minds the parts only.
-    match timeout(WHOLE_BODY, read_parts(session, limit, patience)).await {
+    let deadline = Instant::now() + WHOLE_BODY;
+    match timeout(WHOLE_BODY, read_parts(session, limits, held, deadline)).await {
         Ok(body) => body,
         Err(_) => Err(Error::new_down(ErrorType::ReadTimedout)),
     }
 }
 
-async fn read_parts(session: &mut Session, limit: u64, patience: Duration) -> Result<Option<Bytes>> {
+async fn read_parts(
+    session: &mut Session,
+    limits: BodyLimits<'_>,
+    mut held: Option<Held>,
+    deadline: Instant,
+) -> Result<Result<Body, Problem>> {
     let announced = session
         .get_header(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit) {
-        return Ok(None);
+    if announced.is_some_and(|length| length > limits.size) {
+        return Ok(Err(Problem::BodyTooLarge));
     }
     if session.req_header().headers.contains_key(header::EXPECT) {
         // With a body that is still to come the engine gives up the connection, for this answer as for a final one.
@@ -85,32 +118,44 @@ async fn read_parts(session: &mut Session, limit: u64, patience: Duration) -> Re
     }
     let mut body = BytesMut::new();
     loop {
-        let part = timeout(patience, session.read_request_body())
+        let part = timeout(limits.patience, session.read_request_body())
             .await
             .map_err(|_| Error::new_down(ErrorType::ReadTimedout))?
             .map_err(|error| error.into_down())?;
         let Some(part) = part else { break };
-        if (body.len() + part.len()) as u64 > limit {
-            return Ok(None);
+        if (body.len() + part.len()) as u64 > limits.size {
+            return Ok(Err(Problem::BodyTooLarge));
+        }
+        if let Some(held) = &mut held
+            && !held.try_add(part.len())
+        {
+            limits.worker.waits[Share::Bodies.index()].increment();
+            if held.add(part.len(), deadline).await.is_err() {
+                limits.worker.refused[Refused::Bodies.index()].increment();
+                return Ok(Err(Problem::Unavailable));
+            }
         }
         body.extend_from_slice(&part);
     }
-    Ok(Some(body.freeze()))
+    Ok(Ok(Body { bytes: body.freeze(), _held: held }))
 }
 
 impl Exchange<'_> {
-    /// Sends the request that `make` makes, with `body` if there is one, and the answer to the client.
+    /// Sends the request that `make` makes, with `body` if there is one, and the answer to the client, at its pace.
     pub async fn run(
         &self,
         session: &mut Session,
         make: &MakeRequest<'_>,
-        body: Option<Bytes>,
+        body: Option<Body>,
+        mut pace: Option<Box<Pace>>,
     ) -> Result<()> {
         let _asked = self.peers.asked(self.worker);
         self.spent.asked.increment();
-        let ask = self.ask(session, make, body.as_ref());
+        let ask = self.ask(session, make, body.as_ref().map(|body| &body.bytes));
         let ask = ask.instrument(debug_span!("backend", name = self.peers.name()));
         let mut incoming = waiting(&self.spent.backend, ask).await?;
+        // However long the client takes for the answer, nobody needs it any more.
+        drop(body);
         let Some(response) = incoming.take_head() else {
             return Err(Error::new(ErrorType::InternalError));
         };
@@ -120,7 +165,7 @@ impl Exchange<'_> {
         let head_only = session.req_header().method == Method::HEAD;
         send_head(session, response).await?;
         if !head_only {
-            send_body(session, &mut incoming, self.patience(), self.spent).await?;
+            send_body(session, &mut incoming, self.patience(), self.spent, &mut pace).await?;
         }
         if self.usage == Use::Pooled
             && let Some(stream) = incoming.into_reusable().await
@@ -132,7 +177,7 @@ impl Exchange<'_> {
 
     /// How long the backend may say nothing.
     fn patience(&self) -> Duration {
-        self.peers.timeouts(self.usage).0
+        self.read_timeout.unwrap_or(self.peers.timeouts(self.usage).0)
     }
 
     /// Sends the request until there is the head of an answer.
@@ -246,23 +291,25 @@ async fn send_body(
     incoming: &mut Incoming,
     patience: Duration,
     spent: &Spent,
+    pace: &mut Option<Box<Pace>>,
 ) -> Result<()> {
     loop {
         let part = while_client_waits(session, incoming.part(), patience);
-        let Some(part) = waiting(&spent.backend, part).await? else { break };
+        let Some(mut part) = waiting(&spent.backend, part).await? else { break };
         // The engine gives nothing where a chunk ends, and takes nothing for the end of ours.
-        if part.is_empty() {
-            continue;
+        while !part.is_empty() {
+            let (now, later) = part.split_at(pace::allowed(pace, session, part.len(), spent).await?);
+            part = later;
+            let written = async {
+                match &mut *session {
+                    // Straight from the buffer it was read into.
+                    Session::H1(http1) => http1.write_body(now).await.map(drop),
+                    other => other.write_response_body(Bytes::copy_from_slice(now), false).await,
+                }
+            };
+            let written = waiting(&spent.client, written).await;
+            written.map_err(|error| error.into_down())?;
         }
-        let written = async {
-            match &mut *session {
-                // Straight from the buffer it was read into.
-                Session::H1(http1) => http1.write_body(part).await.map(drop),
-                other => other.write_response_body(Bytes::copy_from_slice(part), false).await,
-            }
-        };
-        let written = waiting(&spent.client, written).await;
-        written.map_err(|error| error.into_down())?;
     }
     session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
 }
@@ -323,6 +370,8 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::limits::Bodies;
+    use crate::metrics::Metrics;
 
     /// A session whose client has sent `bytes`, and the client.
     async fn session(bytes: &str) -> (Session, TcpStream) {
@@ -335,6 +384,18 @@ mod tests {
         (Session::H1(http1), client)
     }
 
+    fn room(bytes: u64) -> Bodies {
+        let bodies = Bodies::default();
+        bodies.set_limit(bytes, bytes);
+        bodies
+    }
+
+    async fn read(session: &mut Session, size: u64, bodies: &Bodies) -> Result<Result<Body, Problem>> {
+        let worker = Metrics::new(1).worker(0);
+        let limits = BodyLimits { size, patience: Duration::from_secs(3600), worker: &worker };
+        read_body(session, limits, Some(bodies.none())).await
+    }
+
     #[tokio::test]
     async fn a_body_that_never_ends_is_given_up_after_a_minute_however_patient_the_reads_are() {
         let (mut session, _client) =
@@ -342,8 +403,8 @@ mod tests {
         // With the clock stopped, time goes on to the next timer whenever there is nothing else to do.
         tokio::time::pause();
         let began = tokio::time::Instant::now();
-        let read = read_body(&mut session, 100, Duration::from_secs(3600)).await;
-        assert_eq!(*read.unwrap_err().etype(), ErrorType::ReadTimedout);
+        let read = read(&mut session, 100, &room(100)).await;
+        assert_eq!(*read.err().unwrap().etype(), ErrorType::ReadTimedout);
         assert_eq!(began.elapsed().as_secs(), WHOLE_BODY.as_secs());
     }
 
@@ -354,10 +415,30 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabcdefghi\r\n0\r\n\r\n";
         for request in [announced, chunked] {
             let (mut session, _client) = session(request).await;
-            let patience = Duration::from_secs(3600);
-            assert_eq!(read_body(&mut session, 8, patience).await.unwrap(), None, "{request}");
+            let refused = read(&mut session, 8, &room(100)).await.unwrap().err();
+            assert!(matches!(refused, Some(Problem::BodyTooLarge)), "{request}");
             let (mut session, _client) = self::session(request).await;
-            assert_eq!(read_body(&mut session, 9, patience).await.unwrap().unwrap(), "abcdefghi");
+            assert_eq!(read(&mut session, 9, &room(100)).await.unwrap().ok().unwrap().bytes, "abcdefghi");
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_for_which_there_is_no_room_waits_for_some_and_gets_503_when_there_is_none_in_time() {
+        let request = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabcdefghi";
+        let bodies = room(12);
+        let (mut first, _client) = session(request).await;
+        let first = read(&mut first, 9, &bodies).await.unwrap().ok().unwrap();
+        assert_eq!(bodies.taken(), 9);
+        let (mut waiting, _second_client) = session(request).await;
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let refused = read(&mut waiting, 9, &bodies).await.unwrap().err();
+        assert!(matches!(refused, Some(Problem::Unavailable)));
+        assert_eq!(began.elapsed().as_secs(), WHOLE_BODY.as_secs());
+        tokio::time::resume();
+        let (mut patient, _third_client) = session(request).await;
+        let (second, ()) = tokio::join!(read(&mut patient, 9, &bodies), async { drop(first) });
+        assert_eq!(second.unwrap().ok().unwrap().bytes, "abcdefghi");
+        assert_eq!(bodies.taken(), 0);
     }
 }

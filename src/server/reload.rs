@@ -45,6 +45,7 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
 
     supervisor.store.replace(certificates);
     supervisor.cache.reconfigure(&generation.config.cache);
+    supervisor.limiter.reconfigure(&generation.config.limits);
     generation.logs.rotate_by(&generation.config.access_log.rotate);
     supervisor.live.store(Arc::new(generation));
     supervisor.reconfigure_acme();

@@ -27,6 +27,7 @@ use crate::cache::Cache;
 use crate::config::{self, Config};
 use crate::control::{self, Listening};
 use crate::history::History;
+use crate::limits::Limiter;
 use crate::listen::{self, Bound, Caps};
 use crate::log;
 use crate::metrics::{Metrics, Phase, Surroundings};
@@ -136,12 +137,14 @@ impl Prepared {
             .map_err(|error| RunError::Refused(format!("admin.prefix: {error}")))?;
         let live: Arc<Live> = Arc::new(ArcSwap::from_pointee(generation));
         let caps = Arc::new(Caps::default());
+        let limiter = Limiter::new(&config.limits);
         let cache = Cache::open(&config.paths.cache, &config.cache);
         let history = Arc::new(History::load(&config.paths.state, Instant::now()));
         let supervisor = Arc::new(Supervisor {
             live: live.clone(),
             store,
             caps: caps.clone(),
+            limiter: limiter.clone(),
             cache: cache.clone(),
             metrics: metrics.clone(),
             history: history.clone(),
@@ -164,7 +167,7 @@ impl Prepared {
         metrics.surround(surroundings);
         let page = Page::new(&config.paths.state, supervisor.clone(), history, Arc::default())?;
         let page = Arc::new(page);
-        let shared = Arc::new(Shared { live, tls, caps, cache, challenges, metrics, page });
+        let shared = Arc::new(Shared { live, tls, caps, limiter, cache, challenges, metrics, page });
         Ok(Self { config, supervisor, shared, workers, endpoint })
     }
 

@@ -20,6 +20,7 @@ use crate::control::{
     SiteStatus, Status,
 };
 use crate::history::History;
+use crate::limits::Limiter;
 use crate::listen::Caps;
 use crate::log::dropped_lines;
 use crate::metrics::{self, Metrics, Observed, Role, Surroundings};
@@ -31,6 +32,7 @@ pub(super) struct Supervisor {
     pub(super) live: Arc<Live>,
     pub(super) store: Arc<CertificateStore>,
     pub(super) caps: Arc<Caps>,
+    pub(super) limiter: Arc<Limiter>,
     pub(super) cache: Arc<Cache>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) history: Arc<History>,
@@ -193,6 +195,8 @@ impl Surroundings for Supervisor {
         Observed {
             cache: self.cache.stats(),
             connections_refused: self.caps.refused(),
+            bodies: self.limiter.bodies.taken(),
+            bodies_limit: self.limiter.bodies.limit(),
             log_lines_dropped: dropped_lines(),
             certificates,
             renewals,

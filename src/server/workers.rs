@@ -12,6 +12,7 @@ use tracing::error;
 
 use crate::acme::Challenges;
 use crate::cache::Cache;
+use crate::limits::Limiter;
 use crate::listen::{Acceptor, Caps, Limits, Protocol, Refusals};
 use crate::metrics::{Metrics, Worker};
 use crate::page::Page;
@@ -19,12 +20,12 @@ use crate::proxy::{Gatekeeper, Live, ParserRefusals};
 
 /// Threads of a worker that wait for the disk. Each keeps some memory, and a disk has no use for the engine's 512.
 const BLOCKING_THREADS: usize = 16;
-
 /// What all workers share.
 pub(super) struct Shared {
     pub live: Arc<Live>,
     pub tls: Arc<ServerConfig>,
     pub caps: Arc<Caps>,
+    pub limiter: Arc<Limiter>,
     pub cache: Arc<Cache>,
     pub challenges: Arc<Challenges>,
     pub metrics: Arc<Metrics>,
@@ -76,6 +77,8 @@ async fn work(
                 header_timeout: limits.header_timeout,
                 send_timeout: config.timeouts.send.max(config.timeouts.nar),
                 idle: config.timeouts.idle,
+                requests: limits.connection_requests,
+                age: limits.connection_age,
             }
         })
     };
@@ -104,5 +107,5 @@ async fn work(
 
 fn gatekeeper(shared: &Shared, worker: Arc<Worker>) -> Gatekeeper {
     let (live, cache, challenges) = (shared.live.clone(), shared.cache.clone(), shared.challenges.clone());
-    Gatekeeper::new(live, cache, challenges, shared.page.clone(), worker)
+    Gatekeeper::new(live, cache, shared.limiter.clone(), challenges, shared.page.clone(), worker)
 }

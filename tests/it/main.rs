@@ -32,6 +32,8 @@ mod pipelining;
 mod plain_http;
 mod rotation;
 mod routes;
+mod shares;
+mod slow;
 mod smuggling;
 mod status;
 mod support;

@@ -76,6 +76,10 @@ body = "1MiB"                          # larger request bodies get 413
 header_timeout = "10s"                 # for the whole request head
 connections = 10000
 connections_per_client = 256           # per IPv4 /32, IPv6 /64
+connection_requests = 100000
+connection_age = "1h"
+bodies = "64MiB"
+refused_agents = []
 "#;
 
 #[test]
@@ -162,6 +166,7 @@ fn the_defaults_are_those_of_the_design() {
             nar: seconds(60),
             backend_restart: seconds(5),
             idle: seconds(65),
+            routes: vec![],
         },
         access_log: AccessLog {
             http: LogTarget::File(PathBuf::from("/var/log/farmgate/http.access.log")),
@@ -177,6 +182,13 @@ fn the_defaults_are_those_of_the_design() {
             header_timeout: seconds(10),
             connections: 10_000,
             connections_per_client: 256,
+            connection_requests: 100_000,
+            connection_age: seconds(3600),
+            bodies: 64 * MIB,
+            nar_rate: None,
+            total_rate: None,
+            requests: vec![],
+            refused_agents: vec![],
         },
     };
     assert_eq!(config(""), expected);

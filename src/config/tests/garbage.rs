@@ -61,6 +61,10 @@ const KEYS: &[&str] = &[
     "listen",
     "state",
     "rotate",
+    "limits",
+    "requests",
+    "paths",
+    "rate",
 ];
 
 fn key() -> impl Strategy<Value = String> {

@@ -2,6 +2,7 @@
 
 mod defaults;
 mod garbage;
+mod limits;
 mod problems;
 mod settings;
 mod sites;

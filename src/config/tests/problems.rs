@@ -281,13 +281,14 @@ fn zero_is_refused_where_nothing_would_work() {
         "timeouts.nar",
         "timeouts.idle",
         "limits.header_timeout",
+        "limits.connection_age",
         "cache.static.inactive",
         "cache.logs.inactive",
     ] {
         let problems = refused(&format!("{key} = '0ms'\n{SHORTEST}"));
         assert_has(&told(&problems)[0], &[&format!("{key}: this must not be zero")]);
     }
-    for key in ["limits.connections", "limits.connections_per_client"] {
+    for key in ["limits.connections", "limits.connections_per_client", "limits.connection_requests"] {
         let problems = refused(&format!("{key} = 0\n{SHORTEST}"));
         assert_has(&told(&problems)[0], &["expected a whole number from 1"]);
     }

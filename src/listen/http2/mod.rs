@@ -28,7 +28,7 @@ pub use self::stream::Stream;
 use self::stream::{Active, Origin};
 use self::watched::{Verdict, Watch, Watched};
 use super::connection::Connection;
-use super::respond::{FIRST_REQUEST, REQUESTS, Respond};
+use super::respond::{FIRST_REQUEST, Respond};
 use crate::metrics::{Http2Refusal, Worker};
 
 /// A request head larger than this gets 431 (RFC 9113 section 6.5.2 has how it is measured).
@@ -56,6 +56,10 @@ pub(super) struct Terms {
     pub head: Duration,
     /// For a connection without requests.
     pub idle: Duration,
+    /// Requests on one connection, which is then closed in good order.
+    pub requests: usize,
+    /// How old a connection may be when it takes another request.
+    pub age: Duration,
 }
 
 /// Serves a connection until it ends. When `stop` turns true, that is when what was asked is answered.
@@ -80,11 +84,22 @@ pub(super) async fn serve<A: Respond>(
         Ok(Err(error)) => return count_end(&worker, &error),
         Err(_) => return worker.http2_refused[Http2Refusal::SlowHead.index()].increment(),
     };
-    let idle = terms.idle.max(Duration::from_secs(1));
+    let terms = Terms { idle: terms.idle.max(Duration::from_secs(1)), ..terms };
     let origin = Origin { facts, worker, active: Arc::new(Active::new()) };
-    let timer = Box::pin(sleep(idle));
+    let timer = Box::pin(sleep(terms.idle));
     let state = State::Serving;
-    let served = Serving { http2, app, watch, origin, idle, timer, state, accepted: 0, malformed: 0 };
+    let served = Serving {
+        http2,
+        app,
+        watch,
+        origin,
+        terms,
+        timer,
+        state,
+        began: Instant::now(),
+        accepted: 0,
+        malformed: 0,
+    };
     served.run(pin!(async move { drop(stop.wait_for(|down| *down).await) })).await;
 }
 
@@ -105,12 +120,13 @@ struct Serving<A> {
     app: Arc<A>,
     watch: Arc<Watch>,
     origin: Origin,
-    idle: Duration,
+    terms: Terms,
     /// What it stands for depends on the state. It is not set anew for each request: when it fires, it is looked
     /// up whether it should have.
     timer: Pin<Box<Sleep>>,
     state: State,
-    accepted: u32,
+    began: Instant,
+    accepted: usize,
     malformed: u32,
 }
 
@@ -193,9 +209,13 @@ impl<A: Respond> Serving<A> {
         }
         if self.malformed > MALFORMED {
             self.end(Http2Refusal::Flood);
-        } else if self.state == State::FirstRequest || self.accepted == REQUESTS {
+        } else if self.state == State::FirstRequest || self.is_worn_out() {
             self.leave();
         }
+    }
+
+    fn is_worn_out(&self) -> bool {
+        self.accepted >= self.terms.requests || self.began.elapsed() >= self.terms.age
     }
 
     /// Says that no further request will be taken, in two steps (RFC 9113 section 6.8).
@@ -222,9 +242,9 @@ impl<A: Respond> Serving<A> {
         // The last of an answer may still be on its way when whoever gave it is done.
         let idle_since = self.origin.active.idle_since().filter(|_| !self.http2.has_streams());
         match (self.state, idle_since) {
-            (State::Serving, Some(since)) if since.elapsed() >= self.idle => self.leave(),
-            (State::Serving, Some(since)) => self.timer.as_mut().reset(since + self.idle),
-            (State::Serving, None) => self.enter(State::Serving, self.idle),
+            (State::Serving, Some(since)) if since.elapsed() >= self.terms.idle => self.leave(),
+            (State::Serving, Some(since)) => self.timer.as_mut().reset(since + self.terms.idle),
+            (State::Serving, None) => self.enter(State::Serving, self.terms.idle),
             (State::FirstRequest, _) => self.leave(),
             (State::Leaving, None) => self.enter(State::Leaving, GOODBYE),
             (State::Leaving, Some(_)) | (State::Ended, _) => return false,
