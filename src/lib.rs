@@ -16,6 +16,7 @@ pub mod config;
 pub mod control;
 mod date;
 pub mod demo;
+pub mod doctor;
 mod files;
 pub mod history;
 pub mod listen;

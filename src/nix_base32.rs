@@ -16,6 +16,11 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// Whether each character is a digit of it.
+pub(crate) fn is_digits(text: &str) -> bool {
+    text.bytes().all(|byte| DIGITS.contains(&byte))
+}
+
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::digest::{SHA256, digest};
@@ -28,5 +33,6 @@ mod tests {
         let empty = encode(digest(&SHA256, b"").as_ref());
 
         assert_eq!(empty, "0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73");
+        assert!(is_digits(&empty) && !is_digits("e") && !is_digits("A"));
     }
 }
