@@ -3,7 +3,6 @@
 //! instant-acme brings the protocol and leaves HTTP to its user. A request here is a connection of its own: there are
 //! a dozen of them in sixty days.
 
-use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
@@ -16,10 +15,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use rustls::pki_types::CertificateDer;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -29,6 +26,7 @@ use super::answer::{self, Heard};
 use super::clock::Time;
 use super::failure::{Failure, is};
 use super::settings::Timings;
+use crate::tls::roots;
 
 /// A chain, an order, a directory: the largest of them has a few kilobytes.
 const LARGEST: usize = 1024 * 1024;
@@ -48,8 +46,8 @@ impl Http {
     /// A client that trusts the roots in `ca_file`, or the system's. A file that cannot be read trusts nobody.
     pub(super) fn new(ca_file: Option<&Path>, timings: &Timings) -> Result<Self, Failure> {
         let roots = match ca_file {
-            Some(path) => roots_of(path)?,
-            None => system_roots()?,
+            Some(path) => roots::of(path).map_err(|why| Failure::us(format!("acme.ca_file {why}")))?,
+            None => roots::system().map_err(Failure::us)?,
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = ClientConfig::builder_with_provider(provider)
@@ -211,33 +209,6 @@ fn tls_failed(error: &io::Error) -> Error {
         )),
         _ => other(format!("TLS: {error}")),
     }
-}
-
-fn roots_of(path: &Path) -> Result<RootCertStore, Failure> {
-    let failed = |why: &dyn Display| Failure::us(format!("acme.ca_file {}: {why}", path.display()));
-    let pem = std::fs::read(path).map_err(|error| failed(&error))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| failed(&error))?;
-        roots.add(certificate).map_err(|error| failed(&error))?;
-    }
-    if roots.is_empty() {
-        return Err(failed(&"expected PEM certificates, found none"));
-    }
-    Ok(roots)
-}
-
-fn system_roots() -> Result<RootCertStore, Failure> {
-    let certificates = rustls_native_certs::load_native_certs()
-        .map_err(|error: io::Error| Failure::us(format!("the system's root certificates: {error}")))?;
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(certificates);
-    if roots.is_empty() {
-        return Err(Failure::us(
-            "the system has no root certificates: install ca-certificates (nss-certs in Guix), or set SSL_CERT_FILE",
-        ));
-    }
-    Ok(roots)
 }
 
 fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

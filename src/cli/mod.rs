@@ -7,6 +7,7 @@ mod cert;
 mod check;
 mod completions;
 mod demo;
+mod doctor;
 mod man;
 mod reload;
 mod run;
@@ -55,6 +56,8 @@ enum Command {
     Completions(completions::Arguments),
     /// Serve a made-up farm on loopback, with nothing to configure.
     Demo(demo::Arguments),
+    /// Look at a substitute server from outside, and follow one substitute to its verified bytes.
+    Doctor(doctor::Arguments),
     /// Print the manual page, or write the pages of all commands.
     Man(man::Arguments),
     /// Have the running gate read its configuration again.
@@ -75,6 +78,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Cert(command) => cert::run(&config, &command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&config, &arguments),
         Command::Man(arguments) => man::run(&arguments),
         Command::Reload => reload::run(&config),
         Command::Status(arguments) => status::run(&config, &arguments),
@@ -90,6 +94,11 @@ fn print(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether colours are, where there is a terminal. https://no-color.org: not, if it is set and not empty.
+fn colours_are_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// How a command failed.

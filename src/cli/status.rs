@@ -115,12 +115,10 @@ impl Drop for WholeScreen {
 }
 
 fn screen() -> Screen {
-    // https://no-color.org: set, and not empty.
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_terminal = std::io::stdout().is_terminal();
     // What reads it instead of a person wants whole lines.
     let width = if is_terminal { size().0 } else { usize::MAX };
-    Screen { colour: is_terminal && !unwanted, width }
+    Screen { colour: is_terminal && super::colours_are_wanted(), width }
 }
 
 /// Columns and lines of the terminal.

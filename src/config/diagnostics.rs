@@ -134,6 +134,16 @@ pub(super) struct Complaint {
     hint: Option<String>,
 }
 
+impl fmt::Display for Complaint {
+    /// For a command line, where there is no place to point at.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.hint {
+            Some(hint) => write!(f, "{}: {hint}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
 impl Complaint {
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None }

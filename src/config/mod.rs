@@ -28,6 +28,7 @@ mod wire;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fmt, fs, io};
 
 use toml::de::DeTable;
@@ -150,6 +151,24 @@ pub fn parse(text: &str, origin: &Path) -> Result<Loaded, Diagnostics> {
     } else {
         Err(Diagnostics::new(origin, findings.errors))
     }
+}
+
+/// Reads a duration as the configuration writes it, such as "10s", for what is given on a command line.
+///
+/// # Errors
+///
+/// In words: what was expected.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).map_err(|complaint| complaint.to_string())
+}
+
+/// Reads a size as the configuration writes it, such as "200MiB": bytes.
+///
+/// # Errors
+///
+/// In words: what was expected.
+pub fn size(text: &str) -> Result<u64, String> {
+    units::size(text).map_err(|complaint| complaint.to_string())
 }
 
 fn syntax(error: &toml::de::Error, source: &Source<'_>) -> Diagnostics {

@@ -9,7 +9,7 @@ use std::{
 use super::{
     http::{Request, Response},
     pages,
-    store_item::StoreItem,
+    store_item::{STORE, StoreItem},
 };
 
 /// What Cuirass says of `/static` and `/download`.
@@ -93,6 +93,7 @@ fn answer(item: &StoreItem, builds: &mut [Build], request: &Request) -> Response
             Some(position) => text(builds[position].log(&item.base)),
             None => Response::not_found(),
         },
+        ["api", "latestbuilds"] => Response::ok("application/json", latest_builds(builds, item)),
         ["log", base] if *base == item.base => {
             text(format!("starting phase `build'\nbuild of /gnu/store/{base} succeeded after 0.1 seconds\n"))
         }
@@ -102,6 +103,18 @@ fn answer(item: &StoreItem, builds: &mut [Build], request: &Request) -> Response
             .max_age(HALF_A_DAY),
         _ => Response::new("404 Not Found", "text/html;charset=utf-8", pages::not_found()),
     }
+}
+
+/// What is built, and where it is: as much of Cuirass's list as `farmgate doctor` looks at.
+fn latest_builds(builds: &[Build], item: &StoreItem) -> String {
+    let builds = builds.iter().map(|build| {
+        serde_json::json!({
+            "id": build.id,
+            "system": build.system,
+            "buildoutputs": { "out": { "path": format!("{STORE}/{}", item.base) } },
+        })
+    });
+    serde_json::Value::from_iter(builds).to_string()
 }
 
 /// Who the gate says is at the other end.

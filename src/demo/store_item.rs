@@ -7,6 +7,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 
 use super::nar::{self, Node};
+use crate::nix_base32;
 
 /// Where a Guix store lives.
 pub const STORE: &str = "/gnu/store";
@@ -82,7 +83,7 @@ fn store_name(name: &str, nar_sha256: &[u8]) -> String {
     for (index, byte) in sha256(fingerprint.as_bytes()).into_iter().enumerate() {
         folded[index % 20] ^= byte;
     }
-    format!("{}-{name}", nix_base32(&folded))
+    format!("{}-{name}", nix_base32::encode(&folded))
 }
 
 fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
@@ -95,21 +96,6 @@ fn sha256(bytes: &[u8]) -> Vec<u8> {
     digest(&SHA256, bytes).as_ref().to_vec()
 }
 
-/// Base 32 as Nix and Guix write it: digits without e, o, t and u; the last five bits come first.
-fn nix_base32(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
-    let length = (bytes.len() * 8).div_ceil(5);
-    (0..length)
-        .rev()
-        .map(|position| {
-            let bit = position * 5;
-            let low = u16::from(bytes[bit / 8]);
-            let high = u16::from(bytes.get(bit / 8 + 1).copied().unwrap_or(0));
-            char::from(DIGITS[usize::from((low | high << 8) >> (bit % 8) & 31)])
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -117,14 +103,6 @@ mod tests {
     use flate2::read::GzDecoder;
 
     use super::*;
-
-    /// Of SHA-256 of nothing, as `nix-hash --type sha256 --to-base32` and Guix's tests have it.
-    #[test]
-    fn nix_base32_writes_what_nix_writes() {
-        let empty = sha256(b"");
-
-        assert_eq!(nix_base32(&empty), "0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73");
-    }
 
     /// The asset was computed by the Scheme script, with a NAR writer and a base 32 of its own.
     #[test]
@@ -135,7 +113,7 @@ mod tests {
         let expected = format!(
             "StorePath: {STORE}/{}\nNarHash: sha256:{}\nNarSize: {}\nReferences: \n",
             item.base,
-            nix_base32(&sha256(&item.nar)),
+            nix_base32::encode(&sha256(&item.nar)),
             item.nar.len(),
         );
         assert_eq!(text, expected);

@@ -4,6 +4,7 @@ pub mod client_auth;
 pub mod dev_keys;
 mod files;
 mod resolver;
+pub mod roots;
 mod self_signed;
 mod server_config;
 

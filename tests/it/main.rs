@@ -13,6 +13,7 @@ mod check;
 mod chromium;
 mod completions;
 mod demo;
+mod doctor;
 mod errors;
 mod forwarding;
 mod fuzz_smoke;
