@@ -21,6 +21,7 @@ pub mod history;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod nginx;
 pub mod page;
 pub mod proxy;
 pub mod route;

@@ -7,6 +7,7 @@ mod cert;
 mod check;
 mod completions;
 mod demo;
+mod import_nginx;
 mod man;
 mod reload;
 mod run;
@@ -55,6 +56,8 @@ enum Command {
     Completions(completions::Arguments),
     /// Serve a made-up farm on loopback, with nothing to configure.
     Demo(demo::Arguments),
+    /// Write the configuration that does what a farm's nginx.conf does.
+    ImportNginx(import_nginx::Arguments),
     /// Print the manual page, or write the pages of all commands.
     Man(man::Arguments),
     /// Have the running gate read its configuration again.
@@ -75,6 +78,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Cert(command) => cert::run(&config, &command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::ImportNginx(arguments) => import_nginx::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         Command::Reload => reload::run(&config),
         Command::Status(arguments) => status::run(&config, &arguments),

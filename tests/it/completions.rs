@@ -51,7 +51,8 @@ fn every_command_has_a_manual_page_and_the_first_one_names_them_all() {
     let first = run(Command::new(BINARY).arg("man"));
     assert!(first.contains(".TH farmgate 1"), "{first}");
     for command in commands() {
-        assert!(first.contains(&format!("farmgate\\-{command}(1)")), "{command} in {first}");
+        let escaped = command.replace('-', "\\-");
+        assert!(first.contains(&format!("farmgate\\-{escaped}(1)")), "{command} in {first}");
         // `help` is clap's own and explains itself.
         let page = folder.path().join(format!("farmgate-{command}.1"));
         assert!(command == "help" || page.is_file(), "{}", page.display());
