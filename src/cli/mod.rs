@@ -9,6 +9,7 @@ mod completions;
 mod demo;
 mod import_nginx;
 mod man;
+pub mod reference;
 mod reload;
 mod run;
 mod status;

@@ -1,6 +1,7 @@
 //! What shells and `man` are told is what the program can do.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::process::Command;
 
 use super::support::gate::BINARY;
@@ -58,6 +59,9 @@ fn every_command_has_a_manual_page_and_the_first_one_names_them_all() {
         assert!(command == "help" || page.is_file(), "{}", page.display());
     }
     assert!(folder.path().join("farmgate-admin-issue.1").is_file());
+    let configuration = fs::read_to_string(folder.path().join("farmgate.toml.5")).expect("a page");
+    assert!(configuration.contains("timeouts.backend_restart"), "{configuration}");
+    assert!(configuration.contains(r#"[default: "5s"]"#), "{configuration}");
 }
 
 #[test]

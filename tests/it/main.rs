@@ -29,6 +29,7 @@ mod own_log;
 mod peers;
 mod pipelining;
 mod plain_http;
+mod reference;
 mod rotation;
 mod routes;
 mod smuggling;

@@ -3,6 +3,7 @@
 mod defaults;
 mod garbage;
 mod problems;
+mod reference;
 mod settings;
 mod sites;
 
