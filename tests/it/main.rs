@@ -25,6 +25,8 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod no_address;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod own_log;
 mod peers;
 mod pipelining;
