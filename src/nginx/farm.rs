@@ -314,7 +314,8 @@ fn routes<'t>(
             if guard.is_some() || answered.is_refused() && opened {
                 let by = guard.unwrap_or(answered.by);
                 let message = format!(
-                    "{} is not open to everybody in nginx, by this {}; here it would be: all but the admin pages is public",
+                    "{} is not open to everybody in nginx, by this {}; here it would be: all but the admin pages is \
+                     public. If that is right, take it out of a copy of the file",
                     row.shown, by.name
                 );
                 reasons.push(Reason::new(Some(&by.place), message));
