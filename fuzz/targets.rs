@@ -15,6 +15,7 @@ use farmgate::config::{self, LogFormat};
 use farmgate::control::{Reply, Request, Screen};
 use farmgate::log::filter::{Columns, Rule, Where, filter};
 use farmgate::log::{Anonymiser, Dates, Entry, RequestId};
+use farmgate::nginx;
 use farmgate::route::{AdminDoor, AdminPrefix, Decision, Door, admin_door, decide, well_known_segments};
 use rustls::pki_types::CertificateDer;
 
@@ -180,6 +181,24 @@ pub fn config(_: &Path) -> Target {
                 // With the line and the caret, wherever the trouble is.
                 assert!(!diagnostics.to_string().is_empty());
             }
+        }
+    })
+}
+
+/// An nginx configuration, as `farmgate import-nginx` reads it.
+pub fn import_nginx(folder: &Path) -> Target {
+    let file = folder.join("nginx.conf");
+    Box::new(move |data| {
+        fs::write(&file, data).expect("a writable folder");
+        match nginx::import(&file, nginx::Options::default()) {
+            Ok(imported) => {
+                let read = config::parse(&imported.toml, &file).expect("what was written is read");
+                // Nobody is let in whom nginx did not ask for a certificate.
+                let asks = data.windows(22).any(|window| window == b"ssl_client_certificate");
+                assert!(asks || !read.given.contains("admin.client_ca"));
+                assert!(imported.toml.chars().all(|c| c == '\n' || !c.is_control()));
+            }
+            Err(refusal) => assert!(!refusal.to_string().is_empty()),
         }
     })
 }

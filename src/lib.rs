@@ -23,6 +23,7 @@ pub mod limits;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod nginx;
 mod nix_base32;
 pub mod page;
 pub mod proxy;

@@ -10,6 +10,8 @@ mod acme;
 mod endpoint;
 pub mod inspect;
 pub mod logging;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod overview;
 mod reload;
 mod run;

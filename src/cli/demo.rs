@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let farm = runtime.block_on(demo::start(folder.path(), &choices)).map_err(failed)?;
     let loaded = config::load(&farm.config)?;
-    server::logging::to_stderr();
+    let _logging = server::logging::to_stderr();
     let ready = Box::new(move |listening: &crate::control::Listening| {
         if let (Some(&http), Some(&https)) = (listening.http.first(), listening.https.first()) {
             println!("{}", farm.welcome(http, https));

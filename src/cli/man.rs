@@ -7,10 +7,11 @@ use clap::{Args, CommandFactory};
 use clap_mangen::Man;
 
 use super::{Cli, Failure};
+use crate::config::reference;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Write a page for each command into this folder, as farmgate-COMMAND.1, instead of printing the first one.
+    /// Write all pages into this folder, as farmgate-COMMAND.1 and farmgate.toml.5, instead of printing the first one.
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
 }
@@ -32,5 +33,6 @@ fn print_first() -> Result<(), Failure> {
 
 fn write_all(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    clap_mangen::generate_to(Cli::command(), folder)
+    clap_mangen::generate_to(Cli::command(), folder)?;
+    std::fs::write(folder.join("farmgate.toml.5"), reference::in_roff())
 }

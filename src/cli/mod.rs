@@ -8,7 +8,9 @@ mod check;
 mod completions;
 mod demo;
 mod doctor;
+mod import_nginx;
 mod man;
+pub mod reference;
 mod reload;
 mod run;
 mod status;
@@ -58,6 +60,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Look at a substitute server from outside, and follow one substitute to its verified bytes.
     Doctor(doctor::Arguments),
+    /// Write the configuration that does what a farm's nginx.conf does.
+    ImportNginx(import_nginx::Arguments),
     /// Print the manual page, or write the pages of all commands.
     Man(man::Arguments),
     /// Have the running gate read its configuration again.
@@ -79,6 +83,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&config, &arguments),
+        Command::ImportNginx(arguments) => import_nginx::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         Command::Reload => reload::run(&config),
         Command::Status(arguments) => status::run(&config, &arguments),

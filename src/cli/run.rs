@@ -7,6 +7,6 @@ use crate::{config, server};
 
 pub(super) fn run(config: &Path) -> Result<(), Failure> {
     let loaded = config::load(config)?;
-    server::logging::to_stderr();
+    let _logging = server::logging::to_stderr();
     server::run(loaded, server::Hooks::default()).map_err(|error| Failure::Failed(error.to_string()))
 }

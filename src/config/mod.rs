@@ -6,8 +6,8 @@
 //!
 //! The way of a file: TOML text → `wire` (a tree that knows the place of each value) → `read`, `listen` and
 //! `sites` (each table, with `values` and `units` for single values) → `settings`. What is wrong becomes a
-//! [`Diagnostic`]; `unknown` finds the keys that nobody asked for. Adding a key means a field in `settings`
-//! and a line in `read`.
+//! [`Diagnostic`]; `unknown` finds the keys that nobody asked for. Adding a key means a field in `settings`,
+//! a line in `read`, and one in `reference` that says what it means; a test tells which one is missing.
 //!
 //! Nothing here looks at the files and addresses that are named: whether they exist is for those who open
 //! them.
@@ -16,6 +16,7 @@ mod diagnostics;
 mod listen;
 mod pattern;
 mod read;
+pub mod reference;
 mod routes;
 mod settings;
 mod sites;

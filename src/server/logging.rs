@@ -24,7 +24,10 @@ const LEVEL: &str = "FARMGATE_LOG";
 ///
 /// With `FARMGATE_LOG=debug` each request is a span that ends with a line: its id, and the time it was worked on and
 /// waited for. Otherwise a span costs the look at a flag.
-pub fn to_stderr() {
+///
+/// What it returns is to be kept until the end: in a build with the feature `otlp` it sends what is left of the spans.
+#[must_use = "what is left of the spans is sent when it goes"]
+pub fn to_stderr() -> Logging {
     let wanted = std::env::var(LEVEL).unwrap_or_default();
     let known = level(&wanted);
     let most = known.unwrap_or(Level::INFO);
@@ -36,12 +39,35 @@ pub fn to_stderr() {
         .with_filter(filter_fn(move |event| {
             event.target().starts_with("farmgate") && *event.level() <= most
         }));
+    let registry = tracing_subscriber::registry().with(layer);
+    #[cfg(feature = "otlp")]
+    let (export, problem) = match super::otlp::Export::of_environment() {
+        Ok(export) => (export, None),
+        Err(problem) => (None, Some(problem)),
+    };
+    #[cfg(feature = "otlp")]
+    let registry = registry.with(export.as_ref().map(super::otlp::Export::layer));
     // Fails only when there is one already, as in tests that start several servers in one process.
-    let _ = tracing_subscriber::registry().with(layer).try_init();
+    let _ = registry.try_init();
     tell_of_panics();
+    #[cfg(feature = "otlp")]
+    if let Some(problem) = problem {
+        warn!("{problem}");
+    }
     if known.is_none() {
         warn!("{LEVEL} is {wanted:?}: it can be error, warn, info or debug; info it is");
     }
+    Logging {
+        #[cfg(feature = "otlp")]
+        _export: export,
+    }
+}
+
+/// What is told of, as long as it is there.
+#[derive(Debug)]
+pub struct Logging {
+    #[cfg(feature = "otlp")]
+    _export: Option<super::otlp::Export>,
 }
 
 fn level(wanted: &str) -> Option<Level> {

@@ -1,6 +1,7 @@
 //! What shells and `man` are told is what the program can do.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::process::Command;
 
 use super::support::gate::BINARY;
@@ -51,12 +52,16 @@ fn every_command_has_a_manual_page_and_the_first_one_names_them_all() {
     let first = run(Command::new(BINARY).arg("man"));
     assert!(first.contains(".TH farmgate 1"), "{first}");
     for command in commands() {
-        assert!(first.contains(&format!("farmgate\\-{command}(1)")), "{command} in {first}");
+        let escaped = command.replace('-', "\\-");
+        assert!(first.contains(&format!("farmgate\\-{escaped}(1)")), "{command} in {first}");
         // `help` is clap's own and explains itself.
         let page = folder.path().join(format!("farmgate-{command}.1"));
         assert!(command == "help" || page.is_file(), "{}", page.display());
     }
     assert!(folder.path().join("farmgate-admin-issue.1").is_file());
+    let configuration = fs::read_to_string(folder.path().join("farmgate.toml.5")).expect("a page");
+    assert!(configuration.contains("timeouts.backend_restart"), "{configuration}");
+    assert!(configuration.contains(r#"[default: "5s"]"#), "{configuration}");
 }
 
 #[test]

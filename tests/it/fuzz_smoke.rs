@@ -117,6 +117,11 @@ fn no_configuration_ends_in_anything_but_settings_or_complaints() {
 }
 
 #[test]
+fn any_nginx_configuration_is_imported_or_refused() {
+    smoke("import_nginx", 400, targets::import_nginx);
+}
+
+#[test]
 fn no_line_on_the_control_socket_does_more_than_a_request() {
     smoke("control", 10_000, targets::control);
 }

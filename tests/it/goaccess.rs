@@ -1,4 +1,4 @@
-//! The combined log as others read it: goaccess takes every line.
+//! The combined log as others read it: goaccess and AWStats take every line.
 
 use std::fs;
 use std::path::Path;
@@ -24,8 +24,27 @@ fn read_by_goaccess(log: &Path) -> (u64, u64) {
     (count("valid_requests"), count("failed_requests"))
 }
 
-#[test]
-fn goaccess_reads_every_line_whatever_clients_send() {
+/// Where Debian has it: it is made to run behind a web server.
+const AWSTATS: &str = "/usr/lib/cgi-bin/awstats.pl";
+
+/// How many lines AWStats has looked at, and what it says of those it would not count.
+fn read_by_awstats(log: &Path) -> (usize, Vec<String>) {
+    let folder = log.with_extension("awstats");
+    fs::create_dir_all(&folder).expect("a folder");
+    let settings = format!(
+        "LogFile={log:?}\nLogType=W\nLogFormat=1\nSiteDomain=\"farm.example\"\nDNSLookup=0\nDirData={folder:?}\n"
+    );
+    fs::write(folder.join("awstats.farm.conf"), settings).expect("a file");
+    let said = run(Command::new("perl")
+        .args([AWSTATS, "-config=farm", "-update", "-showcorrupted", "-showdropped"])
+        .arg(format!("-configdir={}", folder.display())));
+    let parsed = said.lines().find_map(|line| line.strip_prefix("Parsed lines in file: ")).expect("a number");
+    let not_counted = |line: &&str| line.starts_with("Corrupted") || line.starts_with("Dropped");
+    (parsed.trim().parse().expect("a number"), said.lines().filter(not_counted).map(str::to_owned).collect())
+}
+
+/// A gate whose log has lines of every kind, and that many in each of its logs at least.
+fn odd_lines() -> Farm {
     let farm = Farm::start();
     let (gate, good) = (&farm.gate, &farm.world.good);
     for target in [
@@ -67,6 +86,13 @@ fn goaccess_reads_every_line_whatever_clients_send() {
     gate.wait_for_access("https", "/last");
     gate.http().get("/last");
     gate.wait_for_access("http", "/last");
+    farm
+}
+
+#[test]
+fn goaccess_reads_every_line_whatever_clients_send() {
+    let farm = odd_lines();
+    let gate = &farm.gate;
     for which in ["http", "https"] {
         let lines = gate.access_log(which).len() as u64;
         assert!(lines > 10, "{lines}");
@@ -78,4 +104,30 @@ fn goaccess_reads_every_line_whatever_clients_send() {
     let text = fs::read_to_string(gate.folder().join("http.log")).expect("the log");
     fs::write(&broken, text.clone() + "127.0.0.0 - - no line\n").expect("a file");
     assert_eq!(read_by_goaccess(&broken), (text.lines().count() as u64, 1));
+}
+
+#[test]
+fn awstats_reads_every_line_whatever_clients_send() {
+    if !Path::new(AWSTATS).is_file() {
+        let may_skip = std::env::var_os("FARMGATE_TEST_SKIP_MISSING").is_some();
+        assert!(may_skip, "this needs {AWSTATS}: apt-get install awstats");
+        return;
+    }
+    let farm = odd_lines();
+    let gate = &farm.gate;
+    for which in ["http", "https"] {
+        let lines = gate.access_log(which).len();
+        assert!(lines > 10, "{lines}");
+        let (parsed, not_counted) = read_by_awstats(&gate.folder().join(format!("{which}.log")));
+        assert_eq!(parsed, lines);
+        // It counts what it knows to be methods of the web, and takes all other lines apart just as well.
+        for said in not_counted {
+            assert!(said.starts_with("Dropped record (method/protocol"), "{said}");
+        }
+    }
+    let broken = gate.folder().join("broken.log");
+    let text = fs::read_to_string(gate.folder().join("http.log")).expect("the log");
+    fs::write(&broken, text + "127.0.0.0 - - no line\n").expect("a file");
+    let (_, said) = read_by_awstats(&broken);
+    assert_eq!(said.iter().filter(|said| said.starts_with("Corrupted")).count(), 1, "{said:?}");
 }

@@ -23,14 +23,18 @@ mod goaccess;
 mod guix;
 mod hot_swap;
 mod http2;
+mod import_nginx;
 mod lifecycle;
 mod limits;
 mod metrics;
 mod no_address;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod own_log;
 mod peers;
 mod pipelining;
 mod plain_http;
+mod reference;
 mod rotation;
 mod routes;
 mod shares;

@@ -4,6 +4,7 @@ mod defaults;
 mod garbage;
 mod limits;
 mod problems;
+mod reference;
 mod settings;
 mod sites;
 

@@ -91,6 +91,7 @@ pub fn need(program: &str) -> bool {
             "guile" => "guile-3.0",
             "promtool" => "prometheus",
             "certutil" | "pk12util" => "libnss3-tools",
+            "nginx" => "nginx-light",
             other => other,
         };
         panic!(
