@@ -7,16 +7,22 @@
 
 mod access_logs;
 mod acme;
+mod drain;
 mod endpoint;
 pub mod inspect;
 pub mod logging;
+mod names;
 mod overview;
 mod reload;
 mod run;
+mod service_manager;
+mod sockets;
+mod succession;
 mod supervise;
 mod watch;
+mod watchdog;
 mod workers;
 
 pub mod certificates;
 
-pub use run::{Hooks, RunError, run};
+pub use run::{Beginning, Hooks, RunError, run};

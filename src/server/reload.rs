@@ -21,11 +21,13 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
         [("listen", config.listen != old.config.listen), ("paths", config.paths != old.config.paths)]
     {
         if changed {
-            notes.push(format!("[{section}] has changed; that takes effect at the next start"));
+            notes.push(format!(
+                "[{section}] has changed; that takes effect with `farmgate upgrade`, or at the next start"
+            ));
         }
     }
     if config.timeouts.idle != old.config.timeouts.idle {
-        notes.push("timeouts.idle has changed; for HTTP/2 that takes effect at the next start".into());
+        notes.push("timeouts.idle has changed; for HTTP/2 that takes effect with `farmgate upgrade`, or at the next start".into());
     }
     keep_until_restart(&mut config, &old.config);
     let looks = Looks::at(&config);
