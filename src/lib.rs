@@ -30,3 +30,4 @@ pub mod proxy;
 pub mod route;
 pub mod server;
 pub mod tls;
+pub mod upgrade;

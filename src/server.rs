@@ -7,18 +7,24 @@
 
 mod access_logs;
 mod acme;
+mod drain;
 mod endpoint;
 pub mod inspect;
 pub mod logging;
+mod names;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod overview;
 mod reload;
 mod run;
+mod service_manager;
+mod sockets;
+mod succession;
 mod supervise;
 mod watch;
+mod watchdog;
 mod workers;
 
 pub mod certificates;
 
-pub use run::{Hooks, RunError, run};
+pub use run::{Beginning, Hooks, RunError, run};

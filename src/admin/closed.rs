@@ -23,6 +23,9 @@ pub enum Closed {
         /// What the system said.
         reason: String,
     },
+    /// Another gate serves, and may go by other rules: what is still connected to this one has to ask there.
+    #[error("another gate has taken over, which is to be asked")]
+    TakenOver,
     /// The file was read, and the gate cannot go by what is in it.
     #[error("{} cannot be used: {reason}", .path.display())]
     Invalid {

@@ -55,6 +55,11 @@ impl Gate {
         Self::load_at(client_ca, crls, SystemTime::now())
     }
 
+    /// A gate that lets nobody in.
+    pub fn closed(because: Closed) -> Self {
+        Self { state: Err(because), own: None, last_seen: None, warnings: Vec::new() }
+    }
+
     /// The same gate, for which the revocations of the CA in the state folder `state` count at once.
     #[must_use]
     pub fn with_own_revocations(self, state: &Path) -> Self {

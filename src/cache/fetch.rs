@@ -180,7 +180,7 @@ impl Fetch {
         mut answer: Answer,
         writer: Writer,
         name: Name,
-        flight: &Flight,
+        flight: &Arc<Flight>,
     ) -> Result<(), Failure> {
         let mut writer = Some(writer);
         let max_size = self.space.limits().max_size;
@@ -245,7 +245,7 @@ impl Fetch {
     }
 
     /// Moves a whole file into place and its name into the index.
-    async fn keep(&self, fill: &Arc<Fill>, writer: Writer, name: Name, flight: &Flight) {
+    async fn keep(&self, fill: &Arc<Fill>, writer: Writer, name: Name, flight: &Arc<Flight>) {
         if flight.is_purged() || !fill.is_wanted() {
             return;
         }
@@ -254,13 +254,25 @@ impl Fetch {
         let body = if cache.memory.takes(length) { fill.whole() } else { None };
         let hot = body.map(|body| Hot { meta: meta.clone(), body });
         let entry = Entry::new(name, meta.key.clone(), meta.selecting.clone(), length, meta.arrived);
+        let flight = flight.clone();
         let kept = blocking(move || {
+            // Who is in charge by now does not know of it, and would not find it any more.
+            let Some(in_charge) = cache.charge.hold() else { return Ok(()) };
             writer.commit(&meta)?;
             space.insert(entry);
             if let Some(hot) = hot {
                 cache.memory.put(name.id, hot);
             }
+            // A purge that came before it was in the index did not see it there.
+            if flight.is_purged() {
+                space.discard(&name);
+                cache.memory.remove(name.id);
+                // At once: what is removed later is left to whoever is in charge then, who would take it up.
+                space.files.remove(&name)?;
+            }
             space.settle();
+            // Held any longer, it would be waited for by who removes files.
+            drop(in_charge);
             // What had to go for it is gone before this fetch is over: where files come faster than they can be
             // removed, the disk would fill up with what the index knows nothing of.
             space.wait_until_removed();
@@ -268,12 +280,7 @@ impl Fetch {
         });
         match kept.await {
             Ok(()) => self.space.health.works(),
-            Err(error) => return self.space.health.failed("write", &error),
-        }
-        // A purge that came before it was in the index did not see it there.
-        if flight.is_purged() {
-            self.space.discard(&name);
-            self.cache.memory.remove(name.id);
+            Err(error) => self.space.health.failed("write", &error),
         }
     }
 }

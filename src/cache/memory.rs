@@ -52,6 +52,12 @@ impl Memory {
         }
     }
 
+    /// Begins anew.
+    pub fn clear(&self) {
+        let limit = self.shelf.load().limit;
+        self.shelf.store(Arc::new(Shelf::new(limit)));
+    }
+
     /// Whether a body of `length` bytes is kept here.
     pub fn takes(&self, length: u64) -> bool {
         length <= LARGEST.min(self.shelf.load().limit / 8)

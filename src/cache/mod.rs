@@ -13,6 +13,7 @@
 //! the request with an error. The stored fields are updated by a 304 only in part, and a background fetch has
 //! no connection of ours to look at.
 
+mod charge;
 mod conditions;
 mod control;
 mod deliver;
@@ -57,6 +58,7 @@ pub use respond::{Ask, Response};
 pub use status_header::Outcome;
 pub use storage::{Faults, NoFaults, Op};
 
+use self::charge::Charge;
 use self::flight::Flights;
 use self::health::Health;
 use self::key::Digest;
@@ -89,6 +91,7 @@ pub struct Cache {
     passed: moka::sync::Cache<Digest, ()>,
     counters: Counters,
     indexed: Indexed,
+    charge: Arc<Charge>,
 }
 
 impl Cache {
@@ -102,6 +105,7 @@ impl Cache {
         let (chores, to_do) = std::sync::mpsc::channel();
         let health = Arc::new(Health::new(folder.display().to_string()));
         let (files, logs) = limits(settings);
+        let charge = Arc::new(Charge::default());
         let space = |name: &'static str, limits| {
             let (chores, faults, health) = (chores.clone(), faults.clone(), health.clone());
             Arc::new(Space::new(name, folder.join(name), limits, chores, faults, health))
@@ -114,6 +118,7 @@ impl Cache {
             passed: moka::sync::Cache::builder().max_capacity(10_000).time_to_live(PASS).build(),
             counters: Counters::default(),
             indexed: Indexed::default(),
+            charge,
         });
         sweep::start(&cache, to_do);
         cache
@@ -125,6 +130,26 @@ impl Cache {
         self.files.resize(files);
         self.logs.resize(logs);
         self.memory.resize(settings.memory);
+    }
+
+    /// Leaves the folder to another process: from now on nothing is stored, removed, or answered from what is stored. What
+    /// is being fetched goes on for those who wait for it. It blocks.
+    pub fn give_up(&self) {
+        self.charge.give_up(|| {
+            for flight in self.flights.matching(|_| true) {
+                flight.purge();
+            }
+            // What was replaced or invalidated has to be gone before the other one looks.
+            self.files.wait_until_removed();
+            self.logs.wait_until_removed();
+        });
+        self.memory.clear();
+    }
+
+    /// Takes the folder back from a process that has ended, with what that one left in it.
+    pub fn take_back(self: &Arc<Self>) {
+        self.charge.take();
+        sweep::look_again(self);
     }
 
     fn space(&self, which: Which) -> &Arc<Space> {

@@ -103,13 +103,15 @@ impl Cache {
     }
 
     /// Writes down that `object` is still good, on these terms. Failing that, it is only good for now.
-    pub(super) async fn freshen(&self, space: &Arc<Space>, object: &Object) {
+    pub(super) async fn freshen(self: &Arc<Self>, space: &Arc<Space>, object: &Object) {
         let (files, name, meta) = (space.files.clone(), object.entry.name, object.meta.clone());
         if let Some(Hot { body, .. }) = self.memory.get(name.id) {
             self.memory.put(name.id, Hot { meta: meta.clone(), body });
         }
         let length = object.length;
+        let cache = self.clone();
         let replaced = tokio::task::spawn_blocking(move || {
+            let Some(_in_charge) = cache.charge.hold() else { return Ok(()) };
             Stored::open(&files, name, length)?.replace_meta(&files, &meta)
         });
         match replaced.await {

@@ -64,6 +64,9 @@ struct Request<'a> {
 impl Cache {
     /// What is stored and fresh, if there is any: most requests need no more.
     pub async fn stored(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Response> {
+        if !self.charge.is_held() {
+            return None;
+        }
         let space = self.space(ask.space);
         let entry = space.find(ask.key.digest(), &ask.key, ask.headers).entry?;
         let object = self.open_entry(space, &entry).await?;
@@ -101,6 +104,11 @@ impl Request<'_> {
     async fn respond(&self) -> Result<Response, Failure> {
         let mut rounds = 0;
         loop {
+            if !self.cache.charge.is_held() {
+                // What is stored is another process's.
+                let alone = self.ask_alone(None, Forwarded::UriMiss);
+                return if self.wants.has("only-if-cached") { Ok(not_cached()) } else { alone.await };
+            }
             let found = self.space.find(self.digest, &self.ask.key, self.ask.headers);
             let stored = match &found.entry {
                 Some(entry) => self.cache.open_entry(self.space, entry).await,

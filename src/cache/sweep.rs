@@ -30,6 +30,10 @@ impl Indexed {
         self.changed.notify_all();
     }
 
+    fn begin_anew(&self) {
+        *self.done.lock().unwrap_or_else(PoisonError::into_inner) = false;
+    }
+
     pub(super) fn is_set(&self) -> bool {
         *self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,15 +56,26 @@ impl Cache {
 /// Starts them. They end when the cache does. Two, because what leaves the index has to go from the disk also while
 /// a million files are still being looked at: see [`Space::wait_until_removed`].
 pub(super) fn start(cache: &Arc<Cache>, chores: Receiver<Chore>) {
-    let (reading, removing) = (Arc::downgrade(cache), Arc::downgrade(cache));
-    let reader = thread::Builder::new().name("cache-index".into()).spawn(move || take_up(&reading));
-    if let Err(error) = reader {
-        error!("the cache begins empty: {error}");
-        cache.indexed.set();
-    }
+    let removing = Arc::downgrade(cache);
+    read(cache);
     let remover = thread::Builder::new().name("cache-files".into()).spawn(move || sweep(&removing, &chores));
     if let Err(error) = remover {
         error!("the cache removes no files: {error}");
+    }
+}
+
+/// Has the folder read once more, as another process may have changed it.
+pub(super) fn look_again(cache: &Arc<Cache>) {
+    cache.indexed.begin_anew();
+    read(cache);
+}
+
+fn read(cache: &Arc<Cache>) {
+    let reading = Arc::downgrade(cache);
+    let reader = thread::Builder::new().name("cache-index".into()).spawn(move || take_up(&reading));
+    if let Err(error) = reader {
+        error!("what is in the cache's folder is not known: {error}");
+        cache.indexed.set();
     }
 }
 
@@ -80,12 +95,14 @@ fn take_up(cache: &Weak<Cache>) {
 }
 
 fn take_up_space(space: &Arc<Space>, cache: &Weak<Cache>) -> usize {
+    let in_charge = || cache.upgrade().is_some_and(|cache| cache.charge.is_held());
     let inactive = space.limits().inactive;
     let (mut found, mut count) = (Vec::new(), 0);
     let scanned = space.files.scan(|file| {
         let idle = SystemTime::now().duration_since(file.used).unwrap_or_default();
         if idle > inactive {
-            let _ = space.files.remove(&file.name);
+            // It may be in the index: this may not be the first look.
+            space.discard(&file.name);
         } else {
             let entry = Entry::new(file.name, file.meta.key, file.meta.selecting, file.length, file.used);
             found.push((file.used, entry));
@@ -94,7 +111,7 @@ fn take_up_space(space: &Arc<Space>, cache: &Weak<Cache>) -> usize {
                 count += insert(space, &mut found);
             }
         }
-        cache.strong_count() > 0
+        in_charge()
     });
     if let Err(error) = scanned {
         space.health.failed("read", &error);
@@ -117,9 +134,14 @@ fn sweep(cache: &Weak<Cache>, chores: &Receiver<Chore>) {
     loop {
         match chores.recv_timeout(SETTLE) {
             Ok(Chore::Remove(files, name)) => {
-                // One that cannot be removed is found again by the next start.
-                let _ = files.remove(&name);
-                if let Some(cache) = cache.upgrade() {
+                let cache = cache.upgrade();
+                let in_charge = cache.as_ref().map(|cache| cache.charge.hold());
+                // One that cannot be removed is found again by the next start. One that is another process's to remove may
+                // be in its index.
+                if in_charge.is_none_or(|held| held.is_some()) {
+                    let _ = files.remove(&name);
+                }
+                if let Some(cache) = cache {
                     cache.memory.remove(name.id);
                 }
             }

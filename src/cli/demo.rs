@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Failure;
-use crate::server::{self, Hooks};
+use crate::server::{self, Beginning, Hooks};
 use crate::{config, demo};
 
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             println!("{}", farm.welcome(http, https));
         }
     });
-    server::run(loaded, Hooks { ready: Some(ready) }).map_err(|error| {
+    server::run(loaded, Beginning::Alone, Hooks { ready: Some(ready) }).map_err(|error| {
         Failure::Failed(format!("{error}\nOther ports: farmgate demo --http PORT --https PORT"))
     })
 }

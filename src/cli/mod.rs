@@ -14,6 +14,7 @@ pub mod reference;
 mod reload;
 mod run;
 mod status;
+mod upgrade;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve, in the foreground. The program's own log goes to stderr.
-    Run,
+    Run(run::Arguments),
     /// Validate everything `run` would load, and print the resulting route table.
     Check(check::Arguments),
     /// Make the admin CA; issue, revoke and list client certificates.
@@ -68,13 +69,15 @@ enum Command {
     Reload,
     /// Show what the running gate is doing.
     Status(status::Arguments),
+    /// Have the running gate hand over to this program, or another one: no connection is lost.
+    Upgrade(upgrade::Arguments),
 }
 
 /// Runs the command.
 pub fn run(cli: Cli) -> Result<(), Failure> {
     let config = cli.global.config;
     match cli.command {
-        Command::Run => run::run(&config),
+        Command::Run(arguments) => run::run(&config, &arguments),
         Command::Check(arguments) => check::run(&config, &arguments),
         Command::Admin(command) => admin::run(&config, command),
         Command::Anonip(arguments) => anonip::run(&arguments),
@@ -87,6 +90,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Man(arguments) => man::run(&arguments),
         Command::Reload => reload::run(&config),
         Command::Status(arguments) => status::run(&config, &arguments),
+        Command::Upgrade(arguments) => upgrade::run(&config, &arguments),
     }
 }
 

@@ -8,7 +8,10 @@ use std::time::Duration;
 use super::{Reply, Request};
 
 /// A reload with many certificates takes a moment; a gate that takes longer than this is stuck.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is asked again because another gate has just taken over, and after how long.
+const TRIES: u32 = 20;
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Why a running gate could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -33,15 +36,32 @@ pub enum CallError {
 
 /// Asks the gate whose control socket is at `socket`.
 pub fn call(socket: &Path, request: Request) -> Result<Reply, CallError> {
-    let stream = UnixStream::connect(socket)
-        .map_err(|source| CallError::NotRunning { socket: socket.to_owned(), source })?;
-    exchange(stream, request).map_err(|source| CallError::NoAnswer { socket: socket.to_owned(), source })
+    call_patiently(socket, request, PATIENCE)
 }
 
-fn exchange(mut stream: UnixStream, request: Request) -> io::Result<Reply> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = serde_json::to_vec(&request)?;
+/// The same, for what may take a gate so long.
+pub fn call_patiently(socket: &Path, request: Request, patience: Duration) -> Result<Reply, CallError> {
+    let mut tries = 0;
+    loop {
+        let stream = UnixStream::connect(socket)
+            .map_err(|source| CallError::NotRunning { socket: socket.to_owned(), source })?;
+        let reply = exchange(stream, &request, patience)
+            .map_err(|source| CallError::NoAnswer { socket: socket.to_owned(), source })?;
+        match reply {
+            // The name leads to another one by now, or will in a moment.
+            Reply::TakenOver(_) if tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(AGAIN);
+            }
+            reply => return Ok(reply),
+        }
+    }
+}
+
+fn exchange(mut stream: UnixStream, request: &Request, patience: Duration) -> io::Result<Reply> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();

@@ -6,12 +6,15 @@ mod screen;
 mod socket;
 mod status;
 
-pub use client::{CallError, call};
+pub use client::{CallError, PATIENCE, call, call_patiently};
 pub use screen::Screen;
-pub use socket::{Handler, serve};
+pub use socket::{Claim, ControlSocket, Handler, serve};
 pub use status::{
-    BackendFailure, BackendStatus, CertificateStatus, LastReload, Listening, SiteStatus, Status,
+    BackendFailure, BackendStatus, CertificateStatus, Finishing, LastReload, Listening, SiteStatus, Status,
 };
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +29,15 @@ pub enum Request {
     Reload,
     /// Tell how things are.
     Status,
+    /// Hand the work over to another process.
+    Upgrade {
+        /// The program that it is to run: an absolute path.
+        binary: PathBuf,
+        /// The configuration that it is to run on: an absolute path.
+        config: PathBuf,
+        /// How long it may take to come up.
+        patience: Duration,
+    },
     /// Renew the certificates of the sites with these names now.
     Renew {
         /// One name of each site.
@@ -51,6 +63,8 @@ pub enum Reply {
     Done(Vec<String>),
     /// It was not done, and why. Everything is as it was.
     Failed(String),
+    /// Another process has taken over, and is to be asked. This is its id.
+    TakenOver(u32),
     /// How things are.
     Status(Box<Status>),
     /// What came of asking for a renewal, by name.
@@ -76,6 +90,7 @@ impl Reply {
     pub fn error(&self) -> Option<&str> {
         match self {
             Self::Failed(error) => Some(error),
+            Self::TakenOver(_) => Some("another gate has taken over, and cannot be found here"),
             _ => None,
         }
     }

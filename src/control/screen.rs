@@ -128,6 +128,10 @@ impl Page {
             let _ = write!(connections, ", {} TLS handshakes", count(status.totals.handshakes));
         }
         self.row("connections", &connections);
+        for gate in &status.finishing {
+            let left = format!("process {} finishes {}", gate.pid, count(gate.connections as u64));
+            self.row("", &format!("{left}, from before an upgrade"));
+        }
         if status.log_lines_dropped > 0 {
             let dropped = format!("{} lines dropped", count(status.log_lines_dropped));
             self.toned_row("access log", Tone::Warning, &dropped);

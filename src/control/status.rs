@@ -38,6 +38,18 @@ pub struct Status {
     pub bytes_per_second: f64,
     /// How the cache is doing.
     pub cache: cache::Stats,
+    /// Gates that were upgraded and still have something to do.
+    #[serde(default)]
+    pub finishing: Vec<Finishing>,
+}
+
+/// A gate that finishes what it began before another one took over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finishing {
+    /// Its process.
+    pub pid: u32,
+    /// Connections it still has.
+    pub connections: usize,
 }
 
 /// Addresses listened on, with their real ports.

@@ -13,7 +13,7 @@ const BACKLOG: i32 = 4096;
 pub struct Bound {
     /// The address, with the port that was given where 0 was asked for.
     pub address: SocketAddr,
-    /// One per worker, non-blocking.
+    /// One per worker where they were bound here, non-blocking.
     pub sockets: Vec<TcpListener>,
 }
 
@@ -22,7 +22,15 @@ pub struct Bound {
 /// With `SO_REUSEPORT` a second gate could bind the same port without anybody noticing, so the address is
 /// first tried without it: a port that is taken is an error here, not a mystery later.
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
-    if address.port() != 0 {
+    bind_beside(address, workers, &[])
+}
+
+/// The same beside sockets of this program that listen at `others`, which may be the same port of all addresses.
+pub fn bind_beside(address: SocketAddr, workers: usize, others: &[SocketAddr]) -> io::Result<Bound> {
+    let overlaps = |other: &SocketAddr| {
+        other.port() == address.port() && (other.ip().is_unspecified() || address.ip().is_unspecified())
+    };
+    if address.port() != 0 && !others.iter().any(overlaps) {
         drop(open(address, false)?);
     }
     let first = open(address, true)?;

@@ -5,13 +5,13 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use tracing::error;
 
 use super::supervise::Supervisor;
-use crate::acme::{Challenges, Manager, Settings};
+use crate::acme::{Manager, Settings};
 use crate::control::Reply;
 use crate::tls::Pair;
 
 impl Supervisor {
     /// Starts to order certificates. A failure is no reason not to serve.
-    pub(super) fn start_acme(self: &Arc<Self>, challenges: Arc<Challenges>) {
+    pub(super) fn start_acme(self: &Arc<Self>) {
         // The manager is ours; if it held us too, neither would ever be dropped.
         let this = Arc::downgrade(self);
         let on_new_certificate = Arc::new(move |site: &str, pair: Pair| {
@@ -20,7 +20,7 @@ impl Supervisor {
             }
         });
         let settings = Settings::of(&self.live.load().config);
-        match Manager::start(settings, challenges, on_new_certificate) {
+        match Manager::start(settings, self.challenges.clone(), on_new_certificate) {
             Ok(manager) => *self.acme() = Some(manager),
             Err(error) => error!("certificates are not ordered: {error}"),
         }

@@ -1,8 +1,8 @@
 //! The listener for metrics, as it comes and goes with the configuration.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -49,19 +49,30 @@ impl Place {
 /// Who answers Prometheus. Dropped, it stops.
 pub(super) struct Endpoint {
     pub(super) address: SocketAddr,
+    /// Its address as the configuration has it.
+    configured: SocketAddr,
+    /// A copy of its socket, as soon as it has one.
+    socket: Arc<OnceLock<TcpListener>>,
     task: AbortHandle,
 }
 
 impl Endpoint {
-    /// Answers at `place` from now on; within a runtime.
-    pub(super) fn start(place: Place, metrics: &Arc<Metrics>) -> Self {
+    /// Answers at `place` from now on, which is `configured` so; within a runtime.
+    pub(super) fn start(place: Place, configured: SocketAddr, metrics: &Arc<Metrics>) -> Self {
         let (address, metrics) = (place.address(), metrics.clone());
+        let socket = Arc::new(OnceLock::new());
+        let copy = socket.clone();
         let task = tokio::spawn(async move {
-            if let Err(error) = answer(place, metrics).await {
+            if let Err(error) = answer(place, &copy, metrics).await {
                 error!("metrics are not served: {error}");
             }
         });
-        Self { address, task: task.abort_handle() }
+        Self { address, configured, socket, task: task.abort_handle() }
+    }
+
+    /// Its address as the configuration has it, and a copy of its socket, if it has one already.
+    pub(super) fn copy(&self) -> Option<(SocketAddr, TcpListener)> {
+        Some((self.configured, self.socket.get()?.try_clone().ok()?))
     }
 }
 
@@ -78,7 +89,7 @@ pub(super) enum Change {
     /// There is none any more.
     Close,
     /// There is another one.
-    Move(Place),
+    Move(Place, SocketAddr),
 }
 
 impl Change {
@@ -88,7 +99,7 @@ impl Change {
             _ if old == new => Ok(Self::Keep),
             None => Ok(Self::Close),
             Some(address) => Place::take(address)
-                .map(Self::Move)
+                .map(|place| Self::Move(place, address))
                 .map_err(|error| format!("metrics.listen: cannot listen on {address}: {error}")),
         }
     }
@@ -98,12 +109,12 @@ impl Change {
         match self {
             Self::Keep => {}
             Self::Close => *endpoint = None,
-            Self::Move(place) => *endpoint = Some(Endpoint::start(place, metrics)),
+            Self::Move(place, configured) => *endpoint = Some(Endpoint::start(place, configured, metrics)),
         }
     }
 }
 
-async fn answer(place: Place, metrics: Arc<Metrics>) -> io::Result<()> {
+async fn answer(place: Place, copy: &OnceLock<TcpListener>, metrics: Arc<Metrics>) -> io::Result<()> {
     let bound = match place {
         Place::Bound(bound) => bound,
         Place::Awaited(address) => {
@@ -119,6 +130,8 @@ async fn answer(place: Place, metrics: Arc<Metrics>) -> io::Result<()> {
     };
     info!("listening metrics {}", bound.address);
     for socket in bound.sockets {
+        // There is one.
+        let _ = copy.set(socket.try_clone()?);
         endpoint::serve(socket, metrics.clone()).await?;
     }
     Ok(())

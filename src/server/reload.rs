@@ -21,7 +21,9 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
         [("listen", config.listen != old.config.listen), ("paths", config.paths != old.config.paths)]
     {
         if changed {
-            notes.push(format!("[{section}] has changed; that takes effect at the next start"));
+            notes.push(format!(
+                "[{section}] has changed; that takes effect with `farmgate upgrade`, or at the next start"
+            ));
         }
     }
     keep_until_restart(&mut config, &old.config);

@@ -1,42 +1,46 @@
 //! From a loaded configuration to a gate that serves, and to its end.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Interval;
 use tracing::{error, info, warn};
 
 use super::access_logs;
 use super::certificates::{OnFailure, Wardrobe, for_tls, throw_away_client_ca};
+use super::drain::{GRACE, Signals, Told, drain};
 use super::endpoint::{Endpoint, Place};
 use super::inspect;
+use super::names::Names;
+use super::service_manager::ServiceManager;
+use super::sockets::{self, Listeners};
+use super::succession::Succession;
 use super::supervise::{State, Supervisor, load_gate};
 use super::watch::{Looks, Watches};
+use super::watchdog::Watchdog;
 use super::workers::{self, Shared, Sockets};
 use crate::acme::Challenges;
 use crate::admin::ca::LastSeen;
 use crate::cache::Cache;
 use crate::config::{self, Config};
-use crate::control::{self, Listening};
+use crate::control::{Claim, Listening};
 use crate::history::History;
 use crate::limits::Limiter;
-use crate::listen::{self, Bound, Caps};
+use crate::listen::{Caps, Given, Unfit};
 use crate::log;
 use crate::metrics::{Metrics, Phase, Surroundings};
 use crate::page::Page;
 use crate::proxy::{Generation, Live};
 use crate::tls::{self, CertificateStore};
+use crate::upgrade::{Begun, Lost, Offer, Predecessor};
 
-/// How long requests in flight may take to finish when the gate is told to stop.
-const GRACE: Duration = Duration::from_secs(30);
 /// How often changed files are looked for.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it is written down what was served, and who was last seen when.
@@ -47,6 +51,8 @@ const SAMPLE: Duration = Duration::from_secs(5);
 
 /// How often it is noted how much there is to do.
 const TICK: Duration = Duration::from_secs(1);
+/// How long the answers on the control socket may take to leave when everything else is done.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What a caller wants to hear of.
 #[derive(Default)]
@@ -57,6 +63,16 @@ pub struct Hooks {
 
 /// Is given the addresses.
 pub type Ready = Box<dyn FnOnce(&Listening) + Send>;
+
+/// How a gate comes to its sockets.
+pub enum Beginning {
+    /// It binds all of them, and no other process follows it.
+    Alone,
+    /// It takes what a service manager passed to this process, and binds the rest. To be used before there are threads.
+    Service,
+    /// It takes over from the gate that started it, with the sockets that one has.
+    TakeOver(Predecessor, Vec<(Offer, TcpListener)>),
+}
 
 /// Why the gate could not start.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +85,22 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// What a service manager passed is no listening TCP socket.
+    #[error("socket {number} that was passed by LISTEN_FDS{} cannot be used: {source}", named(name))]
+    Passed {
+        /// Which one, from 1.
+        number: usize,
+        /// Its name, if it has one.
+        name: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// What a service manager passed is not in the configuration.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// The gate that this one was to take over from is not there.
+    #[error(transparent)]
+    Lost(#[from] Lost),
     /// The configuration is valid, and asks for what is not allowed.
     #[error("{0}")]
     Refused(String),
@@ -80,16 +112,27 @@ pub enum RunError {
     System(#[from] io::Error),
 }
 
-/// Serves until told to stop by SIGTERM or SIGINT.
-pub fn run(loaded: config::Loaded, hooks: Hooks) -> Result<(), RunError> {
+/// Serves until told to stop by SIGTERM or SIGINT, or until another gate has taken over.
+pub fn run(loaded: config::Loaded, beginning: Beginning, hooks: Hooks) -> Result<(), RunError> {
     // The engine would install another one. Fails only when one is there already, which is then the same.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     for warning in inspect::in_short(&loaded.warnings) {
         warn!("{warning}");
     }
-    let gate = Prepared::new(loaded.config)?;
+    let can_be_followed = !matches!(beginning, Beginning::Alone);
+    let (given, predecessor) = match beginning {
+        Beginning::Alone => (Given::nothing(), None),
+        Beginning::Service => (sockets::passed()?, None),
+        Beginning::TakeOver(predecessor, sockets) => (sockets::handed(sockets)?, Some(predecessor)),
+    };
+    let gate =
+        Prepared::new(loaded.config, given, predecessor.as_ref(), can_be_followed).inspect_err(|error| {
+            if let Some(predecessor) = &predecessor {
+                predecessor.failed(&error.to_string());
+            }
+        })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(gate.serve(hooks))
+    runtime.block_on(gate.serve(predecessor, hooks))
 }
 
 /// Everything that can fail at the start has not failed.
@@ -99,14 +142,20 @@ struct Prepared {
     shared: Arc<Shared>,
     workers: Vec<Sockets>,
     endpoint: Option<Place>,
+    shutting_down: watch::Receiver<bool>,
+    /// The gates before the one that is taken over from, as far as they still finish.
+    before: Vec<Begun>,
 }
 
 impl Prepared {
-    fn new(config: Config) -> Result<Self, RunError> {
+    fn new(
+        config: Config,
+        given: Given,
+        predecessor: Option<&Predecessor>,
+        can_be_followed: bool,
+    ) -> Result<Self, RunError> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let (mut listening, workers) = bind_all(&config, cores)?;
-        let endpoint = config.metrics.listen.map(take_for_metrics).transpose()?;
-        listening.metrics = endpoint.as_ref().map(Place::address);
+        let Listeners { listening, workers, endpoint, copies } = Listeners::open(&config, given, cores)?;
         prepare_folders(&config);
         let looks = Looks::at(&config);
         let mut wardrobe = Wardrobe::default();
@@ -125,6 +174,8 @@ impl Prepared {
             for_tls(&shown).ok_or_else(|| RunError::Refused("no site is configured".into()))?;
         let store = Arc::new(CertificateStore::new(certificates));
         let tls = tls::server_config(store.clone())?;
+        // Up to here nothing was touched that two gates cannot both have.
+        let before = predecessor.map(Predecessor::prepared).transpose()?.unwrap_or_default();
         let (logs, problems) = access_logs::open(&config.access_log, None);
         for problem in problems {
             error!("{problem}; requests are served without it until it can be opened");
@@ -140,7 +191,14 @@ impl Prepared {
         let limiter = Limiter::new(&config.limits);
         let cache = Cache::open(&config.paths.cache, &config.cache);
         let history = Arc::new(History::load(&config.paths.state, Instant::now()));
-        let supervisor = Arc::new(Supervisor {
+        let challenges = Arc::new(Challenges::new(&config.paths.state));
+        let manager = ServiceManager::of_environment();
+        // Until the other one says so, it is the main process.
+        manager.be_silent(predecessor.is_some());
+        let watchdog = Arc::new(Watchdog::new(manager.watchdog(), cores));
+        let (shutdown, shutting_down) = watch::channel(false);
+        let supervisor = Arc::new_cyclic(|this| Supervisor {
+            this: this.clone(),
             live: live.clone(),
             store,
             caps: caps.clone(),
@@ -158,30 +216,33 @@ impl Prepared {
                 told: Vec::new(),
                 last_reload: None,
                 endpoint: None,
+                admin_is_elsewhere: false,
             }),
             acme: Mutex::new(None),
+            challenges: challenges.clone(),
+            manager,
+            succession: Succession::new(can_be_followed.then_some(copies)),
+            names: Mutex::default(),
+            shutdown,
         });
-        let challenges = Arc::new(Challenges::new(&config.paths.state));
         // Not the other way round: what is in force holds the metrics, and the supervisor what is in force.
         let surroundings: Weak<dyn Surroundings> = Arc::<Supervisor>::downgrade(&supervisor);
         metrics.surround(surroundings);
         let page = Page::new(&config.paths.state, supervisor.clone(), history, Arc::default())?;
         let page = Arc::new(page);
-        let shared = Arc::new(Shared { live, tls, caps, limiter, cache, challenges, metrics, page });
-        Ok(Self { config, supervisor, shared, workers, endpoint })
+        let shared =
+            Arc::new(Shared { live, tls, caps, limiter, cache, challenges, metrics, page, watchdog });
+        Ok(Self { config, supervisor, shared, workers, endpoint, shutting_down, before })
     }
 
-    async fn serve(self, hooks: Hooks) -> Result<(), RunError> {
-        let Self { config, supervisor, shared, workers, endpoint } = self;
+    async fn serve(self, predecessor: Option<Predecessor>, hooks: Hooks) -> Result<(), RunError> {
+        let Self { config, supervisor, shared, workers, endpoint, shutting_down, before } = self;
         // Before anything is served, so that no signal finds its default, which is to kill.
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signals = Signals::take()?;
         // First and last: it says whether the rest is there.
-        supervisor.lock().endpoint = endpoint.map(|place| Endpoint::start(place, &supervisor.metrics));
-        let mut reopen = signal(SignalKind::user_defined1())?;
-        let challenges = shared.challenges.clone();
-        let (shutdown, shutting_down) = watch::channel(false);
+        supervisor.lock().endpoint = endpoint
+            .zip(config.metrics.listen)
+            .map(|(place, configured)| Endpoint::start(place, configured, &supervisor.metrics));
         let (end, ended) = watch::channel(false);
         let mut threads = Vec::new();
         for (number, sockets) in workers.into_iter().enumerate() {
@@ -193,10 +254,8 @@ impl Prepared {
                 ended.clone(),
             )?);
         }
-        if let Err(error) = control::serve(&config.paths.control, supervisor.clone()) {
-            error!("no control socket at {}: {error}", config.paths.control.display());
-        }
-        let pid_file = PidFile::write(&config.paths.pid);
+        let claim = if predecessor.is_some() { Claim::FromPredecessor } else { Claim::IfFree };
+        *supervisor.names() = Names::take(&config.paths, supervisor.clone(), claim);
         for (protocol, addresses) in
             [("http", &supervisor.listening.http), ("https", &supervisor.listening.https)]
         {
@@ -209,89 +268,121 @@ impl Prepared {
         }
         supervisor.metrics.enter(Phase::Serving);
         info!("ready");
-        // Only now is there somebody to answer challenges.
-        supervisor.start_acme(challenges);
-
-        let mut look = tokio::time::interval(LOOK);
-        // A file system that hangs should hold up one look, not collect a thread for each.
-        let mut looking: Option<JoinHandle<()>> = None;
-        let mut sample = tokio::time::interval(SAMPLE);
-        let mut remember = tokio::time::interval_at(tokio::time::Instant::now() + SAMPLE, REMEMBER);
-        let mut tick = tokio::time::interval(TICK);
-        loop {
-            tokio::select! {
-                _ = hangup.recv() => { in_background(&supervisor, |supervisor| drop(supervisor.reload())); }
-                _ = look.tick() => if looking.as_ref().is_none_or(JoinHandle::is_finished) {
-                    looking = Some(in_background(&supervisor, Supervisor::take_up_changed_files));
-                },
-                _ = tick.tick() => supervisor.metrics.tick(),
-                _ = sample.tick() => supervisor.sample(),
-                _ = reopen.recv() => supervisor.live.load().logs.reopen(),
-                _ = remember.tick() => { in_background(&supervisor, write_down); }
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+        match predecessor {
+            None => supervisor.manager.ready(&supervisor.in_a_line()),
+            Some(predecessor) => {
+                predecessor.serving()?;
+                supervisor.succeed(predecessor, before);
             }
         }
-        supervisor.metrics.enter(Phase::Stopping);
-        info!("stopping: no new connections, {} to finish", supervisor.caps.open());
-        // Another gate may start while this one finishes: what is found by name is its from now on.
-        let _ = std::fs::remove_file(&config.paths.control);
-        drop(pid_file);
-        // The receivers are there as long as their threads are; one that is gone needs no telling.
-        let _ = shutdown.send(true);
-        supervisor.stop_acme();
-        tokio::select! {
-            () = drain(&supervisor.caps) => {}
-            // Told a second time, somebody is in a hurry.
-            _ = terminate.recv() => warn!("told again to stop: {} connections are cut", supervisor.caps.open()),
-            _ = interrupt.recv() => warn!("told again to stop: {} connections are cut", supervisor.caps.open()),
-        }
+        // Only now is there somebody to answer challenges.
+        supervisor.start_acme();
+        serve_on(&supervisor, &shared.watchdog, &mut signals).await;
+
+        let control = supervisor.names().give_up();
+        let grace = match supervisor.succession.follower() {
+            Some(follower) => {
+                let left = supervisor.caps.open();
+                info!("process {} has taken over: {left} connections to finish", follower.pid);
+                None
+            }
+            None => {
+                supervisor.metrics.enter(Phase::Stopping);
+                let status = format!("stopping: no new connections, {} to finish", supervisor.caps.open());
+                info!("{status}");
+                supervisor.manager.stopping(&status);
+                supervisor.succession.let_go();
+                supervisor.stop_accepting();
+                supervisor.stop_acme();
+                Some(GRACE)
+            }
+        };
+        drain(&supervisor, &mut signals, grace).await;
         let _ = end.send(true);
         for thread in threads {
             let _ = thread.join();
         }
-        write_down(&supervisor);
+        supervisor.write_down();
         supervisor.live.load().logs.close();
         log::wait_for_retired_writers();
+        if let Some(control) = control {
+            // Who had us upgraded is still to be told.
+            let _ = tokio::time::timeout(LAST_WORDS, control.idle()).await;
+        }
         info!("stopped");
         Ok(())
     }
 }
 
-/// Waits for the last connection, as long as grace allows.
-async fn drain(caps: &Caps) {
-    let deadline = tokio::time::Instant::now() + GRACE;
-    while caps.open() > 0 {
-        if tokio::time::Instant::now() >= deadline {
-            warn!("{} connections did not finish in {GRACE:?} and are cut", caps.open());
-            return;
+/// Looks after what is served, until we are told to stop or another gate has taken over.
+async fn serve_on(supervisor: &Arc<Supervisor>, watchdog: &Watchdog, signals: &mut Signals) {
+    let mut looking = Looking::new();
+    let mut sample = tokio::time::interval(SAMPLE);
+    let mut remember = tokio::time::interval_at(tokio::time::Instant::now() + SAMPLE, REMEMBER);
+    let mut tick = tokio::time::interval(TICK);
+    let mut watch = watchdog.period().map(tokio::time::interval);
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Reload => drop(in_background(supervisor, |supervisor| drop(supervisor.reload()))),
+                Told::Reopen => supervisor.live.load().logs.reopen(),
+                Told::Stop => return,
+            },
+            () = looking.due() => looking.look(supervisor),
+            _ = tick.tick() => supervisor.metrics.tick(),
+            _ = sample.tick() => supervisor.sample(),
+            _ = remember.tick() => { in_background(supervisor, Supervisor::write_down); }
+            () = next(&mut watch) => mind(supervisor, watchdog),
+            () = supervisor.succession.over.notified() => return,
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-fn bind_all(config: &Config, workers: usize) -> Result<(Listening, Vec<Sockets>), RunError> {
-    let mut sockets: Vec<Sockets> = (0..workers).map(|_| Sockets::default()).collect();
-    let mut listening = Listening::default();
-    for &address in &config.listen.http {
-        let bound = bind(address, workers)?;
-        listening.http.push(bound.address);
-        sockets.iter_mut().zip(bound.sockets).for_each(|(worker, socket)| worker.http.push(socket));
+/// Tells the service manager that we are alive, if all workers are.
+fn mind(supervisor: &Arc<Supervisor>, watchdog: &Watchdog) {
+    let stuck = watchdog.stuck();
+    let was_stuck = watchdog.note(!stuck.is_empty());
+    if stuck.is_empty() {
+        supervisor.manager.alive();
+        if was_stuck {
+            supervisor.manager.status(&supervisor.in_a_line());
+        }
+    } else if !was_stuck {
+        let which = format!("worker {} hangs: the watchdog is not told that we are alive", stuck[0]);
+        supervisor.manager.status(&which);
+        // It may be what we log to that hangs.
+        in_background(supervisor, move |_| error!("{which}"));
     }
-    for &address in &config.listen.https {
-        let bound = bind(address, workers)?;
-        listening.https.push(bound.address);
-        sockets.iter_mut().zip(bound.sockets).for_each(|(worker, socket)| worker.https.push(socket));
-    }
-    Ok((listening, sockets))
 }
 
-fn take_for_metrics(address: SocketAddr) -> Result<Place, RunError> {
-    Place::take(address).map_err(|source| RunError::Listen { address, source })
+async fn next(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
 }
 
-fn bind(address: SocketAddr, sockets: usize) -> Result<Bound, RunError> {
-    listen::bind(address, sockets).map_err(|source| RunError::Listen { address, source })
+/// Looks for changed files now and then.
+pub(super) struct Looking {
+    interval: Interval,
+    /// A file system that hangs should hold up one look, not collect a thread for each.
+    last: Option<JoinHandle<()>>,
+}
+
+impl Looking {
+    pub(super) fn new() -> Self {
+        Self { interval: tokio::time::interval(LOOK), last: None }
+    }
+
+    pub(super) async fn due(&mut self) {
+        self.interval.tick().await;
+    }
+
+    pub(super) fn look(&mut self, supervisor: &Arc<Supervisor>) {
+        if self.last.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.last = Some(in_background(supervisor, Supervisor::take_up_changed_files));
+        }
+    }
 }
 
 /// Makes the state folder, for the owner only. A folder that cannot be made is no reason not to serve.
@@ -300,17 +391,6 @@ fn prepare_folders(config: &Config) {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.paths.state);
     if let Err(error) = made {
         error!("{}: cannot be made: {error}", config.paths.state.display());
-    }
-}
-
-/// What is only in memory otherwise, and may be lost without harm.
-fn write_down(supervisor: &Supervisor) {
-    supervisor.sample();
-    if let Err(error) = supervisor.history.save() {
-        warn!("the history of what was served is not written: {error}");
-    }
-    if let Err(error) = supervisor.last_seen.flush() {
-        warn!("the days on which certificates were last seen are not written: {error}");
     }
 }
 
@@ -323,27 +403,6 @@ fn in_background(
     tokio::task::spawn_blocking(move || work(&supervisor))
 }
 
-/// The file with our process id, for deploy hooks that send SIGHUP. Removed when dropped.
-struct PidFile(PathBuf);
-
-impl PidFile {
-    fn write(path: &Path) -> Option<Self> {
-        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        match made.and_then(|()| std::fs::write(path, format!("{}\n", std::process::id()))) {
-            Ok(()) => Some(Self(path.to_owned())),
-            Err(error) => {
-                error!("{}: cannot be written: {error}", path.display());
-                None
-            }
-        }
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        let ours = std::process::id().to_string();
-        if std::fs::read_to_string(&self.0).is_ok_and(|pid| pid.trim() == ours) {
-            let _ = std::fs::remove_file(&self.0);
-        }
-    }
+fn named(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(" as {name:?}") }
 }

@@ -1,16 +1,20 @@
 //! What can change while the gate runs, and who changes it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificates::{OnFailure, Shown, Wardrobe, for_tls};
 use super::endpoint::Endpoint;
+use super::names::Names;
 use super::reload;
+use super::service_manager::ServiceManager;
+use super::succession::Succession;
 use super::watch::{Look, Watches};
-use crate::acme::{self, Manager};
+use crate::acme::{self, Challenges, Manager};
 use crate::admin::Gate;
 use crate::admin::ca::LastSeen;
 use crate::cache::Cache;
@@ -29,6 +33,8 @@ use crate::tls::CertificateStore;
 
 /// Swaps configurations, certificates and gates, one swap at a time.
 pub(super) struct Supervisor {
+    /// Itself, for threads that outlive a call.
+    pub(super) this: Weak<Self>,
     pub(super) live: Arc<Live>,
     pub(super) store: Arc<CertificateStore>,
     pub(super) caps: Arc<Caps>,
@@ -42,6 +48,12 @@ pub(super) struct Supervisor {
     pub(super) state: Mutex<State>,
     /// Keeps the certificates that are ordered. None before the start and after the end.
     pub(super) acme: Mutex<Option<Manager>>,
+    pub(super) challenges: Arc<Challenges>,
+    pub(super) manager: ServiceManager,
+    pub(super) succession: Succession,
+    pub(super) names: Mutex<Names>,
+    /// Turned true when no more connections are to be accepted.
+    pub(super) shutdown: watch::Sender<bool>,
 }
 
 /// What a swap leaves behind for the next one.
@@ -54,11 +66,30 @@ pub(super) struct State {
     pub(super) last_reload: Option<LastReload>,
     /// Who answers Prometheus; none before the start, and where nobody should.
     pub(super) endpoint: Option<Endpoint>,
+    /// Another gate decides about administrators, and this one lets none in any more.
+    pub(super) admin_is_elsewhere: bool,
 }
 
 impl Supervisor {
     /// Reads the configuration again. What is valid takes effect; else everything stays, and the reason is told.
     pub(super) fn reload(&self) -> Reply {
+        let _alone = self.succession.alone();
+        if let Some(follower) = self.succession.follower() {
+            return Reply::TakenOver(follower.pid);
+        }
+        self.manager.reloading();
+        let reply = self.reload_alone();
+        self.manager.ready(&match reply.error() {
+            None => self.in_a_line(),
+            Some(why) => format!("{}; the last reload was refused: {why}", self.in_a_line()),
+        });
+        if reply.error().is_none() {
+            self.succession.admin_rules_changed();
+        }
+        reply
+    }
+
+    fn reload_alone(&self) -> Reply {
         let mut state = self.lock();
         let result = reload::reload(self, &mut state);
         let (notes, error) = match result {
@@ -86,7 +117,9 @@ impl Supervisor {
         if let Some(look) = state.watches.certificates.changed() {
             self.take_up_certificates(&mut state, look);
         }
-        if let Some(look) = state.watches.gate.changed() {
+        if !state.admin_is_elsewhere
+            && let Some(look) = state.watches.gate.changed()
+        {
             let generation = self.live.load_full();
             let gate = load_gate(&generation.config, &self.last_seen);
             match generation.with_gate(gate) {
@@ -152,7 +185,38 @@ impl Supervisor {
             requests_per_second: pace.requests,
             bytes_per_second: pace.bytes_out,
             cache: self.cache.stats(),
+            finishing: self.succession.finishing(),
         }
+    }
+
+    /// How things are, for a service manager.
+    pub(super) fn in_a_line(&self) -> String {
+        let sites: Vec<String> =
+            self.live.load().sites().iter().filter_map(|site| site.settings.names.first().cloned()).collect();
+        format!("serving {}", sites.join(", "))
+    }
+
+    /// Has the workers accept no more connections, and end those that wait for a request.
+    pub(super) fn stop_accepting(&self) {
+        // The receivers are there as long as their threads are; one that is gone needs no telling.
+        let _ = self.shutdown.send(true);
+    }
+
+    /// Writes down what is only in memory otherwise, and may be lost without harm.
+    pub(super) fn write_down(&self) {
+        self.sample();
+        if self.succession.follower().is_none()
+            && let Err(error) = self.history.save()
+        {
+            warn!("the history of what was served is not written: {error}");
+        }
+        if let Err(error) = self.last_seen.flush() {
+            warn!("the days on which certificates were last seen are not written: {error}");
+        }
+    }
+
+    pub(super) fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -163,8 +227,15 @@ impl Supervisor {
 
 impl Handler for Supervisor {
     fn handle(&self, request: Request) -> Reply {
+        let changes = matches!(request, Request::Renew { .. } | Request::CachePurge(_));
+        // Not in the middle of a hand-over: what would be changed then is nobody's.
+        let _alone = changes.then(|| self.succession.alone());
+        if let Some(follower) = self.succession.follower() {
+            return Reply::TakenOver(follower.pid);
+        }
         match request {
             Request::Reload => self.reload(),
+            Request::Upgrade { binary, config, patience } => self.upgrade(&binary, &config, patience),
             Request::Renew { names, force } => self.renew(&names, force),
             Request::Certificates => self.certificates(),
             Request::Status => Reply::Status(Box::new(self.status())),

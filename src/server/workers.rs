@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 use tracing::error;
 
+use super::watchdog::Watchdog;
 use crate::acme::Challenges;
 use crate::cache::Cache;
 use crate::limits::Limiter;
@@ -30,6 +31,7 @@ pub(super) struct Shared {
     pub challenges: Arc<Challenges>,
     pub metrics: Arc<Metrics>,
     pub page: Arc<Page>,
+    pub watchdog: Arc<Watchdog>,
 }
 
 /// The sockets of one worker.
@@ -54,6 +56,10 @@ pub(super) fn start(
             Err(error) => return error!("worker {number} cannot start: {error}"),
         };
         let worker = shared.metrics.worker(number);
+        if shared.watchdog.period().is_some() {
+            let watchdog = shared.watchdog.clone();
+            runtime.spawn(async move { watchdog.beat(number).await });
+        }
         runtime.block_on(work(shared, worker, sockets, shutdown, end));
     })
 }

@@ -76,6 +76,7 @@ pub fn import(state: &Path, certificate: &Path, key: &Path) -> Result<Done<PathB
     let anchors = client_ca::load(certificate).map_err(|closed| match closed {
         Closed::Invalid { reason, .. } | Closed::Unreadable { reason, .. } => refused(reason),
         Closed::Missing(_) => refused("it is missing".into()),
+        closed @ Closed::TakenOver => refused(closed.to_string()),
     })?;
     let [anchor] = &anchors[..] else {
         return Err(refused(format!(

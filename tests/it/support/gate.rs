@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -57,7 +58,8 @@ impl Config {
                 sink.lock().expect("no panic while locked").push(plain(&String::from_utf8_lossy(&line)));
             }
         });
-        Gate { child: Mutex::new(child), folder, path, lines, reader, config: self }
+        let upgraded = AtomicBool::new(false);
+        Gate { child: Mutex::new(child), folder, path, lines, upgraded, reader, config: self }
     }
 }
 
@@ -67,6 +69,8 @@ pub struct Gate {
     folder: Arc<TempDir>,
     path: PathBuf,
     lines: Arc<Mutex<Vec<String>>>,
+    /// Another process may have taken over.
+    upgraded: AtomicBool,
     /// Ends with the program, when all its lines are there.
     reader: JoinHandle<()>,
     /// What it was started with; change a clone and give it to `rewrite`.
@@ -160,6 +164,7 @@ impl Gate {
 
     /// Any other command of the program, with this gate's configuration.
     pub fn command(&self, arguments: &[&str]) -> Output {
+        self.upgraded.fetch_or(arguments.first() == Some(&"upgrade"), Ordering::Relaxed);
         output(Command::new(BINARY).args(arguments).arg("--config").arg(&self.path).env("NO_COLOR", "1"))
     }
 
@@ -167,6 +172,22 @@ impl Gate {
     pub fn reload(&self) {
         let output = self.command(&["reload"]);
         assert!(output.status.success(), "reload: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// `farmgate upgrade`, which must succeed. The process that serves now.
+    pub fn upgrade(&self) -> u32 {
+        let before = self.serving();
+        let output = self.command(&["upgrade"]);
+        assert!(output.status.success(), "upgrade: {}", String::from_utf8_lossy(&output.stderr));
+        let now = self.serving();
+        assert_ne!(before, now, "another process");
+        now
+    }
+
+    /// The process that serves: after an upgrade, it is not the one that was started.
+    pub fn serving(&self) -> u32 {
+        let pid = fs::read_to_string(self.folder.path().join("pid")).expect("a pid file");
+        pid.trim().parse().expect("a number")
     }
 
     /// What `farmgate status` tells.
@@ -234,6 +255,16 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
+        // After an upgrade the one that serves is no child of ours.
+        let upgraded = self.upgraded.load(Ordering::Relaxed);
+        let serving = fs::read_to_string(self.folder.path().join("pid")).ok().filter(|_| upgraded);
+        let serving = serving.and_then(|pid| pid.trim().parse::<u32>().ok()).filter(|&pid| {
+            let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            pid != self.pid() && program == Path::new(BINARY)
+        });
+        if let Some(pid) = serving {
+            let _ = Command::new("sh").arg("-c").arg(format!("kill -KILL {pid}")).status();
+        }
         if let Ok(mut child) = self.child.lock() {
             let _ = child.kill();
             let _ = child.wait();
