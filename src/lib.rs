@@ -22,6 +22,7 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod page;
+mod process;
 pub mod proxy;
 pub mod route;
 pub mod server;

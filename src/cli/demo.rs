@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             println!("{}", farm.welcome(http, https));
         }
     });
-    server::run(loaded, Hooks { ready: Some(ready) }).map_err(|error| {
+    server::run(loaded, Hooks { ready: Some(ready), shared_process: true }).map_err(|error| {
         Failure::Failed(format!("{error}\nOther ports: farmgate demo --http PORT --https PORT"))
     })
 }

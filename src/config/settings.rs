@@ -33,6 +33,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// What one client, or all of them, may use.
     pub limits: Limits,
+    /// Who the process is, and what it may do.
+    pub process: Process,
 }
 
 /// Where clients connect. No address stands in it twice, and at least one stands in it.
@@ -368,4 +370,19 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one IPv4 address or one IPv6 /64. Never zero.
     pub connections_per_client: usize,
+}
+
+/// Who the process is, and what it may do. Counts for `run` from its start on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The user to become once the sockets are bound.
+    pub user: Option<String>,
+    /// The group, where it is not the user's own. Never without `user`.
+    pub group: Option<String>,
+    /// Whether Landlock keeps it to the folders it needs, as far as the kernel can.
+    pub landlock: bool,
+    /// Whether seccomp keeps it to the system calls it needs, as far as the kernel can.
+    pub seccomp: bool,
+    /// Whether its memory may be written to a file when it crashes, and looked at by debuggers.
+    pub core_dumps: bool,
 }

@@ -77,6 +77,37 @@ pub(super) fn number<T: TryFrom<u64> + Copy + Into<u64>>(
     }
 }
 
+/// `true` or `false`.
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Complaint> {
+    let complaint = || Complaint::new(format!("expected true or false, found {}", wire::describe(value)));
+    match value {
+        DeValue::Boolean(truth) => Ok(*truth),
+        DeValue::String(text) if matches!(text.as_ref(), "true" | "false") => {
+            Err(complaint().hint(format!("write it without quotes: {text}")))
+        }
+        _ => Err(complaint()),
+    }
+}
+
+/// The name of a user or a group. Numbers are not taken: who has no name has no groups either, and most often it is
+/// a slip.
+pub(super) fn account_name(value: &DeValue<'_>) -> Result<String, Complaint> {
+    let expected = "the name of an account such as \"farmgate\"";
+    let text = string(value, expected)?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.$".contains(&b);
+    let named = !text.is_empty() && text.bytes().all(plain) && !text.bytes().all(|b| b.is_ascii_digit());
+    if !named || text.starts_with('-') {
+        return Err(Complaint::new(format!("expected {expected}, found \"{text}\"")));
+    }
+    if text == "root" {
+        let complaint = Complaint::new("root is what it is to become less than");
+        return Err(
+            complaint.hint("name an account of its own, made with: adduser --system --group farmgate")
+        );
+    }
+    Ok(text.to_owned())
+}
+
 /// One of a few words.
 pub(super) fn one_of<T: Clone>(words: &[(&str, T)]) -> impl Fn(&DeValue<'_>) -> Result<T, Complaint> {
     move |value| {

@@ -31,6 +31,7 @@ use crate::listen::{self, Bound, Caps};
 use crate::log;
 use crate::metrics::{Metrics, Phase, Surroundings};
 use crate::page::Page;
+use crate::process::{self, AccountError};
 use crate::proxy::{Generation, Live};
 use crate::tls::{self, CertificateStore};
 
@@ -52,6 +53,9 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Hooks {
     /// Called once when everything is served, with the addresses.
     pub ready: Option<Ready>,
+    /// The caller does other things in this process, which `[process]` of the configuration knows nothing of: its user
+    /// and its powers are left alone.
+    pub shared_process: bool,
 }
 
 /// Is given the addresses.
@@ -86,7 +90,10 @@ pub fn run(loaded: config::Loaded, hooks: Hooks) -> Result<(), RunError> {
     for warning in inspect::in_short(&loaded.warnings) {
         warn!("{warning}");
     }
-    let gate = Prepared::new(loaded.config)?;
+    if !hooks.shared_process {
+        process::tighten(&loaded.config);
+    }
+    let gate = Prepared::new(loaded.config, &hooks)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(gate.serve(hooks))
 }
@@ -101,12 +108,16 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(config: Config) -> Result<Self, RunError> {
+    fn new(config: Config, hooks: &Hooks) -> Result<Self, RunError> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let (mut listening, workers) = bind_all(&config, cores)?;
         let endpoint = config.metrics.listen.map(take_for_metrics).transpose()?;
         listening.metrics = endpoint.as_ref().map(Place::address);
-        prepare_folders(&config);
+        // Nothing that follows needs the powers that the sockets needed, and no thread has been started.
+        let confined = match hooks.shared_process {
+            true => None,
+            false => process::give_up_powers(&config).map_err(refused)?,
+        };
         let looks = Looks::at(&config);
         let mut wardrobe = Wardrobe::default();
         let (shown, problems) = wardrobe.load(&config, OnFailure::Keep);
@@ -148,6 +159,7 @@ impl Prepared {
             listening,
             started: Instant::now(),
             last_seen,
+            confined,
             state: Mutex::new(State {
                 wardrobe,
                 shown,
@@ -291,13 +303,9 @@ fn bind(address: SocketAddr, sockets: usize) -> Result<Bound, RunError> {
     listen::bind(address, sockets).map_err(|source| RunError::Listen { address, source })
 }
 
-/// Makes the state folder, for the owner only. A folder that cannot be made is no reason not to serve.
-fn prepare_folders(config: &Config) {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.paths.state);
-    if let Err(error) = made {
-        error!("{}: cannot be made: {error}", config.paths.state.display());
-    }
+/// An account that cannot be become is no account to serve as.
+fn refused(error: AccountError) -> RunError {
+    RunError::Refused(error.to_string())
 }
 
 /// What is only in memory otherwise, and may be lost without harm.

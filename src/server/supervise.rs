@@ -23,6 +23,7 @@ use crate::history::History;
 use crate::listen::Caps;
 use crate::log::dropped_lines;
 use crate::metrics::{self, Metrics, Observed, Role, Surroundings};
+use crate::process::Confined;
 use crate::proxy::{Live, Site};
 use crate::tls::CertificateStore;
 
@@ -37,6 +38,8 @@ pub(super) struct Supervisor {
     pub(super) listening: Listening,
     pub(super) started: Instant,
     pub(super) last_seen: Arc<LastSeen>,
+    /// The folders that are left to this process; none where all are.
+    pub(super) confined: Option<Confined>,
     pub(super) state: Mutex<State>,
     /// Keeps the certificates that are ordered. None before the start and after the end.
     pub(super) acme: Mutex<Option<Manager>>,

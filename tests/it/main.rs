@@ -20,6 +20,7 @@ mod gate;
 mod gate_page;
 mod goaccess;
 mod hot_swap;
+mod least_privilege;
 mod lifecycle;
 mod limits;
 mod metrics;

@@ -76,6 +76,11 @@ body = "1MiB"                          # larger request bodies get 413
 header_timeout = "10s"                 # for the whole request head
 connections = 10000
 connections_per_client = 256           # per IPv4 /32, IPv6 /64
+
+[process]
+landlock = true                        # only the folders it needs
+seccomp  = true                        # only the system calls it needs
+core_dumps = false
 "#;
 
 #[test]
@@ -178,6 +183,7 @@ fn the_defaults_are_those_of_the_design() {
             connections: 10_000,
             connections_per_client: 256,
         },
+        process: Process { user: None, group: None, landlock: true, seccomp: true, core_dumps: false },
     };
     assert_eq!(config(""), expected);
 }
