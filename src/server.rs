@@ -14,6 +14,7 @@ mod overview;
 mod reload;
 mod run;
 mod supervise;
+mod unwritten;
 mod watch;
 mod workers;
 

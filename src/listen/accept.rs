@@ -79,7 +79,9 @@ impl<A: ServerApp + Send + Sync + 'static> Acceptor<A> {
                 Ok((tcp, peer)) => acceptor.clone().admit(tcp, peer, &unseen),
                 Err(error) if is_connections_own(&error) => debug!("accept: {error}"),
                 Err(error) => {
-                    warn!("cannot accept connections: {error}; trying again");
+                    if acceptor.caps.fails_anew() {
+                        warn!("cannot accept connections: {error}; trying until it can");
+                    }
                     tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
                 }
             }

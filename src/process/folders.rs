@@ -26,6 +26,8 @@ pub(crate) struct Need {
     pub(crate) path: PathBuf,
     /// Else it is a file: what counts is its folder, in which it may be replaced.
     pub(crate) is_folder: bool,
+    /// The folder may be removed by hand while the gate runs; then it is made again: another one, of the same name.
+    pub(crate) is_expendable: bool,
     pub(crate) uses: Use,
 }
 
@@ -33,7 +35,8 @@ pub(crate) struct Need {
 pub(crate) fn needs(config: &Config) -> Vec<Need> {
     let mut needs = Vec::new();
     let mut add = |key: &str, path: &Path, is_folder, uses| {
-        needs.push(Need { key: key.to_owned(), path: path.to_owned(), is_folder, uses });
+        let is_expendable = key == "paths.cache";
+        needs.push(Need { key: key.to_owned(), path: path.to_owned(), is_folder, is_expendable, uses });
     };
     add("paths.state", &config.paths.state, true, Use::Write);
     add("paths.cache", &config.paths.cache, true, Use::Write);

@@ -183,6 +183,9 @@ fn places(config: &Config, uses: Use) -> Vec<PathBuf> {
     let mut places = Vec::new();
     for need in needs(config).iter().filter(|need| need.uses == uses) {
         for place in need.places() {
+            // What is opened is this folder, and not the next of its name; that one is made in the folder above.
+            let above = place.parent().filter(|above| need.is_expendable && *above != Path::new("/"));
+            places.extend(above.map(|above| existing(above).to_owned()));
             let there = existing(&place);
             if there != place && there == Path::new("/") {
                 warn!(

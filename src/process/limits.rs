@@ -62,9 +62,20 @@ pub(crate) fn open_files(connections: usize) -> Option<String> {
     let limit = getrlimit(Resource::Nofile);
     (!has(&limit)).then(|| {
         format!(
-            "this process may have {} files open, and limits.connections = {connections} may need {needed}: raise \
-             LimitNOFILE, or lower it",
-            limit.current.unwrap_or_default()
+            "this process may have {} files open, and limits.connections = {connections} may need {needed}: {} are \
+             taken at the most; raise LimitNOFILE, or lower limits.connections",
+            limit.current.unwrap_or_default(),
+            connections_at_most()
         )
     })
+}
+
+/// As many connections as the files that may be open are enough for, now. With more, those that are open already could
+/// not be served.
+pub(crate) fn connections_at_most() -> usize {
+    let Some(files) = getrlimit(Resource::Nofile).current else {
+        return usize::MAX;
+    };
+    let besides = BESIDES.min(files / 2);
+    usize::try_from((files - besides) / PER_CONNECTION).unwrap_or(usize::MAX).max(1)
 }

@@ -17,7 +17,7 @@ mod seccomp;
 
 pub(crate) use account::{Account, AccountError, is_root};
 pub(crate) use landlock::Confined;
-pub(crate) use limits::{open_files, tighten};
+pub(crate) use limits::{connections_at_most, open_files, tighten};
 pub(crate) use owner::{is_given, prepare_folders};
 
 use tracing::{info, warn};

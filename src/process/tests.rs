@@ -37,7 +37,7 @@ fn config(folder: &Path) -> Config {
     let text = r#"
         [paths]
         state = "state"
-        cache = "cache"
+        cache = "../kept/cache"
         control = "run/control.sock"
         pid = "run/pid"
         [access_log]
@@ -54,7 +54,7 @@ fn config(folder: &Path) -> Config {
 /// Two versions of a certificate, and a link to the first.
 fn prepared() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for made in ["etc", "etc/state", "etc/cache", "etc/run", "etc/log", "tls/1", "tls/2", "elsewhere"] {
+    for made in ["etc", "etc/state", "kept/cache", "etc/run", "etc/log", "tls/1", "tls/2", "elsewhere"] {
         fs::create_dir_all(folder.path().join(made)).unwrap();
     }
     for made in ["etc/farmgate.toml", "tls/1/chain.pem", "tls/2/chain.pem", "elsewhere/file"] {
@@ -81,8 +81,8 @@ fn what_is_left_is_enough_to_serve_and_to_start_the_next_version() {
     }
     // From one folder to another, as a file of the cache goes.
     fs::write(folder.join("etc/state/new"), "x").unwrap();
-    fs::rename(folder.join("etc/state/new"), folder.join("etc/cache/new")).unwrap();
-    fs::remove_file(folder.join("etc/cache/new")).unwrap();
+    fs::rename(folder.join("etc/state/new"), folder.join("kept/cache/new")).unwrap();
+    fs::remove_file(folder.join("kept/cache/new")).unwrap();
     let _ = fs::remove_file(folder.join("etc/run/socket"));
     drop(std::os::unix::net::UnixListener::bind(folder.join("etc/run/socket")).unwrap());
     // A link that is turned to what lies beside it.

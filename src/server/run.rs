@@ -19,6 +19,7 @@ use super::certificates::{OnFailure, Wardrobe, for_tls, throw_away_client_ca};
 use super::endpoint::{Endpoint, Place};
 use super::inspect;
 use super::supervise::{State, Supervisor, load_gate};
+use super::unwritten::Unwritten;
 use super::watch::{Looks, Watches};
 use super::workers::{self, Shared, Sockets};
 use crate::acme::Challenges;
@@ -159,6 +160,7 @@ impl Prepared {
             listening,
             started: Instant::now(),
             last_seen,
+            unwritten: Unwritten::default(),
             confined,
             state: Mutex::new(State {
                 wardrobe,
@@ -311,12 +313,8 @@ fn refused(error: AccountError) -> RunError {
 /// What is only in memory otherwise, and may be lost without harm.
 fn write_down(supervisor: &Supervisor) {
     supervisor.sample();
-    if let Err(error) = supervisor.history.save() {
-        warn!("the history of what was served is not written: {error}");
-    }
-    if let Err(error) = supervisor.last_seen.flush() {
-        warn!("the days on which certificates were last seen are not written: {error}");
-    }
+    supervisor.unwritten.tell("the history of what was served", supervisor.history.save());
+    supervisor.unwritten.tell("the list of when certificates were last seen", supervisor.last_seen.flush());
 }
 
 /// Reading and checking files takes a moment, in which signals should still be heard.

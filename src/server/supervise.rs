@@ -9,6 +9,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::certificates::{OnFailure, Shown, Wardrobe, for_tls};
 use super::endpoint::Endpoint;
 use super::reload;
+use super::unwritten::Unwritten;
 use super::watch::{Look, Watches};
 use crate::acme::{self, Manager};
 use crate::admin::Gate;
@@ -38,6 +39,8 @@ pub(super) struct Supervisor {
     pub(super) listening: Listening,
     pub(super) started: Instant,
     pub(super) last_seen: Arc<LastSeen>,
+    /// What is said about files that cannot be written.
+    pub(super) unwritten: Unwritten,
     /// The folders that are left to this process; none where all are.
     pub(super) confined: Option<Confined>,
     pub(super) state: Mutex<State>,

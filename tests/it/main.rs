@@ -14,6 +14,7 @@ mod chromium;
 mod completions;
 mod demo;
 mod errors;
+mod faults;
 mod forwarding;
 mod fuzz_smoke;
 mod gate;
