@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 /// Everything a gate is told, from one file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -197,7 +199,7 @@ pub struct Eab {
 #[derive(Clone, PartialEq)]
 pub enum HmacKey {
     /// In the configuration.
-    Inline(String),
+    Inline(Zeroizing<String>),
     /// In a file of its own.
     File(PathBuf),
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeValue;
+use zeroize::Zeroizing;
 
 use super::diagnostics::Complaint;
 use super::settings::{Backend, Host, LogTarget};
@@ -393,12 +394,12 @@ pub(super) fn word(value: &DeValue<'_>) -> Result<String, Complaint> {
 }
 
 /// A key in base64url, as CAs give them out; the padding may be there. What it is is not repeated.
-pub(super) fn base64url(value: &DeValue<'_>) -> Result<String, Complaint> {
+pub(super) fn base64url(value: &DeValue<'_>) -> Result<Zeroizing<String>, Complaint> {
     let text = string(value, "a key in base64url")?;
     let bare = text.trim_end_matches('=');
     let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if bare.is_empty() || !bare.bytes().all(good) {
         return Err(Complaint::new("expected a key in base64url: letters, digits, \"-\" and \"_\""));
     }
-    Ok(bare.to_owned())
+    Ok(Zeroizing::new(bare.to_owned()))
 }

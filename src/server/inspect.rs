@@ -8,7 +8,10 @@ use serde::Serialize;
 use super::certificates::{OnFailure, Wardrobe, throw_away_client_ca};
 use crate::acme;
 use crate::admin::Gate;
-use crate::config::{Backend, Certificate, Config, Diagnostics, Host, LogRoute, LogTarget, PlainHttp, Site};
+use crate::config::{
+    Backend, Certificate, Config, Diagnostics, Host, LogRoute, LogTarget, PlainHttp, Site,
+    without_url_secrets,
+};
 use crate::process::{Account, AccountError, is_given, is_root};
 use crate::route::AdminPrefix;
 
@@ -208,7 +211,10 @@ fn ordered(config: &Config, site: &Site) -> String {
     let first = site.names.first().map_or("", String::as_str);
     match store.load(first) {
         Ok(loaded) => format!("acme, until {} ({})", loaded.facts.not_after, loaded.facts.issuer),
-        Err(error) => format!("acme: {error}; a stand-in until it comes from {}", config.acme.directory),
+        Err(error) => format!(
+            "acme: {error}; a stand-in until it comes from {}",
+            without_url_secrets(&config.acme.directory)
+        ),
     }
 }
 

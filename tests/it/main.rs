@@ -32,6 +32,7 @@ mod pipelining;
 mod plain_http;
 mod rotation;
 mod routes;
+mod secrets;
 mod smuggling;
 mod status;
 mod support;
