@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use rustix::io::Errno;
 use seccompiler::{
-    BpfProgram, Error as FilterError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
+    BackendError, BpfProgram, Error as FilterError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp,
+    SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 use tracing::{info, warn};
 
@@ -68,18 +68,11 @@ fn unknown() -> Vec<i64> {
 fn allowed() -> Result<Rules, FilterError> {
     let mut rules: Rules = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     let is = |argument, value| {
-        Ok(SeccompRule::new(vec![SeccompCondition::new(
-            argument,
-            SeccompCmpArgLen::Dword,
-            SeccompCmpOp::Eq,
-            value,
-        )?])?)
+        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?;
+        SeccompRule::new(vec![condition])
     };
-    let one_of = |argument, values: &[u64]| -> Result<Vec<SeccompRule>, FilterError> {
-        values
-            .iter()
-            .map(|value| is(argument, *value).map_err(|error: seccompiler::BackendError| error.into()))
-            .collect()
+    let one_of = |argument, values: &[u64]| -> Result<Vec<SeccompRule>, BackendError> {
+        values.iter().map(|value| is(argument, *value)).collect()
     };
     rules.insert(libc::SYS_socket, one_of(0, FAMILIES)?);
     rules.insert(libc::SYS_socketpair, one_of(0, FAMILIES)?);

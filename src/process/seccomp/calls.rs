@@ -302,15 +302,7 @@ pub(super) const NEWER: Range<i64> = 450..600;
 pub(super) const FAMILIES: &[u64] = &[AF_UNIX as u64, AF_INET as u64, AF_INET6 as u64, AF_NETLINK as u64];
 
 /// Requests of `ioctl`: of sockets and files, and those that ask a terminal for its settings and size.
-pub(super) const IOCTLS: &[u64] = &[
-    FIONBIO as u64,
-    FIOCLEX as u64,
-    FIONCLEX as u64,
-    FIONREAD as u64,
-    TCGETS as u64,
-    TCGETS2 as u64,
-    TIOCGWINSZ as u64,
-];
+pub(super) const IOCTLS: &[u64] = &[FIONBIO, FIOCLEX, FIONCLEX, FIONREAD, TCGETS, TCGETS2, TIOCGWINSZ];
 
 /// Flags of `clone` that make a namespace.
 pub(super) const NAMESPACES: u64 = (CLONE_NEWNS
