@@ -6,17 +6,20 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use farmgate::admin::Gate;
 use farmgate::admin::ca::{self, Authority, CaError, Init, KeyType};
+use farmgate::cache;
 use farmgate::config::{self, LogFormat};
 use farmgate::control::{Reply, Request, Screen};
+use farmgate::history::{History, Window};
 use farmgate::log::filter::{Columns, Rule, Where, filter};
 use farmgate::log::{Anonymiser, Dates, Entry, RequestId};
 use farmgate::nginx;
 use farmgate::route::{AdminDoor, AdminPrefix, Decision, Door, admin_door, decide, well_known_segments};
+use farmgate::tls::load_pair;
 use rustls::pki_types::CertificateDer;
 
 /// Takes one input. Panics when something does not hold.
@@ -33,6 +36,10 @@ const BELOW: &[u8] = include_bytes!("fixtures/below.der");
 /// Clients of the CA.
 const CLIENTS: [&[u8]; 2] =
     [include_bytes!("corpus/judge/client.der"), include_bytes!("corpus/judge/v1.der")];
+
+/// A pair of the throw-away certificates, which belongs to nobody.
+const CHAIN: &[u8] = include_bytes!("corpus/pair/chain.pem");
+const KEY: &[u8] = include_bytes!("corpus/pair/key.pem");
 
 /// A certificate request for `farmgate admin issue --csr`.
 pub fn csr(folder: &Path) -> Target {
@@ -109,6 +116,84 @@ pub fn register(folder: &Path) -> Target {
             let lines = data[..end].iter().filter(|&&byte| byte == b'\n').count();
             assert_eq!(rows + 1, lines, "a line was skipped");
         }
+    })
+}
+
+/// The chain of a site with a key that is none of the fuzzer's, and the key with a chain that is not.
+pub fn pair(folder: &Path) -> Target {
+    let [chain, key, tried] = ["chain.pem", "key.pem", "tried.pem"].map(|name| folder.join(name));
+    fs::write(&chain, CHAIN).and_then(|()| fs::write(&key, KEY)).expect("a writable folder");
+    let good = load_pair(&chain, &key).expect("they belong together");
+    let public = good.key.public_key().expect("a key").to_vec();
+    Box::new(move |data| {
+        fs::write(&tried, data).expect("a writable folder");
+        // A leaf that the key is for, whoever signed it and whatever comes behind; or the key, however it is written.
+        if let Ok(pair) = load_pair(&tried, &key) {
+            let leaf = pair.end_entity_cert().expect("a leaf");
+            assert!(leaf.windows(public.len()).any(|part| part == public));
+        }
+        if let Ok(pair) = load_pair(&chain, &tried) {
+            assert_eq!(pair.key.public_key().as_deref(), Some(&public[..]));
+        }
+    })
+}
+
+/// A file of the cache: as it is, and with checksums that are right.
+pub fn cache_file(folder: &Path) -> Target {
+    let file = folder.join("file");
+    let read = move |contents: &[u8]| {
+        fs::write(&file, contents).expect("a writable folder");
+        cache::examine(fs::File::open(&file).expect("it was written"))
+    };
+    Box::new(move |data| {
+        let _ = read(data);
+        // Body, meta, and how long meta is: the last two bytes say.
+        let Some((data, length)) = data.split_last_chunk::<2>() else { return };
+        let meta = usize::from(u16::from_be_bytes(*length)).min(data.len());
+        let (body, meta) = data.split_at(data.len() - meta);
+        let blocks: Vec<u8> =
+            body.chunks(BLOCK).flat_map(|block| crc32fast::hash(block).to_be_bytes()).collect();
+        let footer = footer_of(body.len(), &blocks, meta);
+        if let Ok((told, length)) = read(&[body, &blocks, meta, &footer].concat()) {
+            assert_eq!(length, body.len() as u64);
+            // Fields may come in another order; what was read once is read again and is the same.
+            let again = [body, &blocks, &told, &footer_of(body.len(), &blocks, &told)].concat();
+            assert_eq!(read(&again).expect("what was read is good"), (told, length));
+        }
+    })
+}
+
+/// Bytes under one checksum.
+const BLOCK: usize = 128 * 1024;
+
+fn footer_of(body: usize, blocks: &[u8], meta: &[u8]) -> Vec<u8> {
+    let mut footer = b"fgcache\x01".to_vec();
+    footer.extend_from_slice(&(body as u64).to_be_bytes());
+    footer.extend_from_slice(&(meta.len() as u32).to_be_bytes());
+    footer.extend_from_slice(&crc32fast::hash(meta).to_be_bytes());
+    footer.extend_from_slice(&crc32fast::hash(blocks).to_be_bytes());
+    footer.extend_from_slice(&crc32fast::hash(&footer).to_be_bytes());
+    footer
+}
+
+/// The history file: as it is, and with a checksum that is right.
+pub fn history(folder: &Path) -> Target {
+    let (state, file) = (folder.to_owned(), folder.join("history"));
+    let read = move |contents: &[u8]| {
+        fs::write(&file, contents).expect("a writable folder");
+        let history = History::load(&state, Instant::now());
+        let views = |history: &History| {
+            Window::ALL.map(|window| [0, 1_798_761_600, u64::MAX].map(|now| history.view(window, now)))
+        };
+        let before = views(&history);
+        history.save().expect("a writable folder");
+        assert_eq!(views(&History::load(&state, Instant::now())), before, "what was written is read");
+    };
+    Box::new(move |data| {
+        read(data);
+        let digest = digest::digest(&digest::SHA256, data);
+        let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        read(&[data, format!("{{\"sha256\":\"{sha256}\"}}\n").as_bytes()].concat());
     })
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 /// The mode of keys, and of what only the gate needs.
 pub(crate) const SECRET: u32 = 0o600;
@@ -114,7 +115,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Content<T> {
     match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Content::Missing,
         Err(error) => Content::Unreadable(error.to_string()),
-        Ok(bytes) => match serde_json::from_slice(&bytes) {
+        Ok(bytes) => match serde_json::from_slice(&Zeroizing::new(bytes)) {
             Ok(value) => Content::Good(value),
             Err(error) => Content::Damaged(error.to_string()),
         },
@@ -123,7 +124,8 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Content<T> {
 
 /// Writes a JSON file that people may want to read, and makes the folder for it. Not for two at once.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let mut json = serde_json::to_vec_pretty(value)?;
+    // Of an account or an order, the key is in it.
+    let mut json = Zeroizing::new(serde_json::to_vec_pretty(value)?);
     json.push(b'\n');
     make_folder(folder_of(path))?;
     replace(path, &json, SECRET)

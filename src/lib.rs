@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod nginx;
 mod nix_base32;
 pub mod page;
+mod process;
 pub mod proxy;
 pub mod route;
 pub mod server;

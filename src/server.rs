@@ -21,6 +21,7 @@ mod service_manager;
 mod sockets;
 mod succession;
 mod supervise;
+mod unwritten;
 mod watch;
 mod watchdog;
 mod workers;

@@ -14,6 +14,7 @@ use super::failure::{Failure, describe, is, patiently};
 use super::http::Http;
 use super::new_account::{self, Made, mail_urls};
 use super::settings::Directory;
+use crate::config::without_url_secrets;
 use crate::files::{self, Content};
 
 /// An account of that age worked once.
@@ -151,7 +152,7 @@ async fn create(ca: &Directory, contact: &[String], http: &Http, path: &Path) ->
     };
     files::write_json(path, &record).map_err(|error| Failure::file(path, &error))?;
     files::remove(&key_file).map_err(|error| Failure::file(&key_file, &error))?;
-    info!("acme: new account {} at {}", account.id(), ca.url);
+    info!("acme: new account {} at {}", account.id(), without_url_secrets(&ca.url));
     if record.contact != contact {
         tell_contact(&account, contact, path).await?;
     }

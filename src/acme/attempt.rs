@@ -6,6 +6,7 @@ use instant_acme::CertificateIdentifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tracing::warn;
+use zeroize::Zeroizing;
 
 use super::certificate::Facts;
 use super::clock::{Time, time_in_words};
@@ -20,6 +21,7 @@ use super::renewal_info;
 use super::schedule::{self, Due, Known};
 use super::settings::{Directory, Site};
 use super::store::{Loaded, Origin};
+use crate::config::without_url_secrets;
 use crate::tls::{Pair, pair_from_pem};
 
 /// A clock that is this far from the CA's is wrong.
@@ -90,7 +92,7 @@ impl Engine {
         let Standing { certificate, state, known } = self.standing(site, now);
         let settings = &self.settings;
         let ca = self.next_ca(&state, now).ok_or_else(|| Failure::us("no ACME directory is configured"))?;
-        progress.tell(format!("asking {}", ca.url));
+        progress.tell(format!("asking {}", without_url_secrets(&ca.url)));
         preflight::check_folder(&settings.state)?;
         let http = Http::new(ca.ca_file.as_deref(), &settings.timings)?;
         let account = self.accounts.open(ca, &settings.contact, &http).await?;
@@ -127,7 +129,7 @@ impl Engine {
         let file = PendingFile(self.settings.path("pending").join(format!("{}.json", site.key())));
         if has_certificate
             && let Ok(Some(pending)) = file.read()
-            && let Ok(key) = std::fs::read_to_string(self.store.paths(site.key()).1)
+            && let Ok(key) = std::fs::read_to_string(self.store.paths(site.key()).1).map(Zeroizing::new)
             && key == pending.key
         {
             file.remove();

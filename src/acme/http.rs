@@ -26,6 +26,7 @@ use super::answer::{self, Heard};
 use super::clock::Time;
 use super::failure::{Failure, is};
 use super::settings::Timings;
+use crate::config::without_url_secrets;
 use crate::tls::roots;
 
 /// A chain, an order, a directory: the largest of them has a few kilobytes.
@@ -107,7 +108,10 @@ impl Http {
     async fn send(&self, request: Request<BodyWrapper<Bytes>>) -> Result<Response<Bytes>, Error> {
         let uri = request.uri().clone();
         if uri.scheme_str() != Some("https") {
-            return Err(other(format!("expected an https URL, it gave {uri} (RFC 8555 section 6.1)")));
+            return Err(other(format!(
+                "expected an https URL, it gave {} (RFC 8555 section 6.1)",
+                without_url_secrets(&uri.to_string())
+            )));
         }
         let host = uri.host().unwrap_or_default();
         let bare = host.trim_matches(['[', ']']).to_owned();

@@ -5,17 +5,19 @@ use rcgen::{
     PKCS_RSA_SHA256, RsaKeySize,
 };
 
+use zeroize::Zeroizing;
+
 use crate::config::KeyType;
 
 /// Makes a key, in PEM. One of RSA takes seconds.
-pub(super) fn generate(key_type: KeyType) -> Result<String, rcgen::Error> {
+pub(super) fn generate(key_type: KeyType) -> Result<Zeroizing<String>, rcgen::Error> {
     let key = match key_type {
         KeyType::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
         KeyType::P384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
         KeyType::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
         KeyType::Rsa4096 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096),
     }?;
-    Ok(key.serialize_pem())
+    Ok(Zeroizing::new(Zeroizing::new(key).serialize_pem()))
 }
 
 /// The request for a certificate for `names` (RFC 8555 section 7.4): the names, and nothing that the CA would
@@ -23,7 +25,8 @@ pub(super) fn generate(key_type: KeyType) -> Result<String, rcgen::Error> {
 pub(super) fn request(names: &[String], key: &str) -> Result<Vec<u8>, rcgen::Error> {
     let mut params = CertificateParams::new(names.to_vec())?;
     params.distinguished_name = DistinguishedName::new();
-    Ok(params.serialize_request(&KeyPair::from_pem(key)?)?.der().to_vec())
+    let key = Zeroizing::new(KeyPair::from_pem(key)?);
+    Ok(params.serialize_request(&*key)?.der().to_vec())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use instant_acme::{Account, AccountBuilder, AccountCredentials, Error, ExternalA
 use pem::Pem;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
 
 use super::failure::{Failure, is, is_refusal, patiently};
 use super::http::Http;
@@ -92,7 +93,7 @@ fn key_on_disk(path: &Path) -> io::Result<PrivatePkcs8KeyDer<'static>> {
         return Ok(der);
     }
     let (_, der) = Key::generate_pkcs8().map_err(io::Error::other)?;
-    let text = pem::encode(&Pem::new("PRIVATE KEY", der.secret_pkcs8_der()));
+    let text = Zeroizing::new(pem::encode(&Pem::new("PRIVATE KEY", der.secret_pkcs8_der())));
     path.parent().map_or(Ok(()), files::make_folder)?;
     files::replace(path, text.as_bytes(), SECRET)?;
     Ok(der)
@@ -106,11 +107,14 @@ pub(super) fn mail_urls(contact: &[String]) -> Vec<String> {
 fn external_account(eab: &Eab) -> Result<ExternalAccountKey, Failure> {
     let text = match &eab.hmac_key {
         HmacKey::Inline(text) => text.clone(),
-        HmacKey::File(path) => fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?,
+        HmacKey::File(path) => {
+            fs::read_to_string(path).map(Zeroizing::new).map_err(|error| Failure::file(path, &error))?
+        }
     };
     // What it is is not repeated in messages.
     let key = BASE64_URL_SAFE_NO_PAD
         .decode(text.trim().trim_end_matches('='))
+        .map(Zeroizing::new)
         .map_err(|_| Failure::us("acme.eab: expected the CA's key in base64url"))?;
     Ok(ExternalAccountKey::new(eab.kid.clone(), &key))
 }

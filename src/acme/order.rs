@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use instant_acme::{Account, CertificateIdentifier, Error, Identifier, NewOrder, Order, OrderStatus};
+use zeroize::Zeroizing;
 
 use super::account::Accounts;
 use super::challenges::{Challenges, Presented};
@@ -38,7 +39,7 @@ pub(super) struct Job<'a> {
 /// What comes out of an order: both in PEM.
 pub(super) struct Issued {
     pub chain: String,
-    pub key: String,
+    pub key: Zeroizing<String>,
 }
 
 impl Job<'_> {

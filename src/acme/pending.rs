@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
+use zeroize::Zeroizing;
 
 use super::clock::Time;
 use super::failure::Failure;
@@ -32,7 +33,7 @@ pub(super) struct Pending {
     /// The kind of certificate.
     pub profile: Option<String>,
     /// The private key, in PEM.
-    pub key: String,
+    pub key: Zeroizing<String>,
     /// When it was ordered.
     pub ordered: Time,
 }

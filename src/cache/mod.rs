@@ -56,7 +56,7 @@ pub use purge::Purge;
 pub use report::{Item, SpaceStats, Stats};
 pub use respond::{Ask, Response};
 pub use status_header::Outcome;
-pub use storage::{Faults, NoFaults, Op};
+pub use storage::{Faults, NoFaults, Op, examine};
 
 use self::charge::Charge;
 use self::flight::Flights;

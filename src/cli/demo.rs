@@ -49,7 +49,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             println!("{}", farm.welcome(http, https));
         }
     });
-    server::run(loaded, Beginning::Alone, Hooks { ready: Some(ready) }).map_err(|error| {
+    let hooks = Hooks { ready: Some(ready), shared_process: true };
+    server::run(loaded, Beginning::Alone, hooks).map_err(|error| {
         Failure::Failed(format!("{error}\nOther ports: farmgate demo --http PORT --https PORT"))
     })
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::secrets::{without_secrets, without_url_secrets};
+
 /// Every problem of one file, in the order of its lines.
 ///
 /// `Display` is for the terminal. For `--json` it serialises as a list of [`Diagnostic`].
@@ -179,9 +181,9 @@ impl Complaint {
             line: place.line,
             column: place.column,
             key,
-            message: printable(&self.message),
-            hint: self.hint.as_deref().map(printable),
-            excerpt: place.excerpt.to_owned(),
+            message: printable(&without_url_secrets(&self.message)),
+            hint: self.hint.as_deref().map(|hint| printable(&without_url_secrets(hint))),
+            excerpt: without_secrets(place.excerpt),
             width: place.width,
         }
     }

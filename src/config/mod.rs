@@ -18,6 +18,7 @@ mod pattern;
 mod read;
 pub mod reference;
 mod routes;
+mod secrets;
 mod settings;
 mod sites;
 #[cfg(test)]
@@ -33,8 +34,10 @@ use std::time::Duration;
 use std::{fmt, fs, io};
 
 use toml::de::DeTable;
+use zeroize::Zeroizing;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
+pub(crate) use secrets::without_url_secrets;
 pub use settings::*;
 
 use diagnostics::{Complaint, Source};
@@ -87,7 +90,10 @@ impl fmt::Display for ConfigError {
 ///
 /// Where the file cannot be read, or anything in it is wrong; then with everything that is.
 pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-    let bytes = fs::read(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+    // A CA's secret may be in it.
+    let bytes = fs::read(path)
+        .map(Zeroizing::new)
+        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
     // Relative names in the file must mean the same after the process has changed its folder. Where the
     // current folder is gone there is nothing to make absolute with, and the name stays as it was.
     let origin = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());

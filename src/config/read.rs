@@ -32,6 +32,7 @@ pub(super) fn config(file: &mut Reader<'_, '_>, origin: &Path) -> Config {
         timeouts: file.table("timeouts", timeouts),
         access_log: file.table("access_log", |table| access_log(table, folder)),
         limits: file.table("limits", limits),
+        process: file.table("process", process),
         listen,
         paths,
         sites,
@@ -246,6 +247,26 @@ fn limits(table: &mut Reader<'_, '_>) -> Limits {
         );
     }
     limits
+}
+
+fn process(table: &mut Reader<'_, '_>) -> Process {
+    let user = table.get("user", account_name);
+    let group = table.find("group", account_name);
+    if let Some(group) = group.as_ref().filter(|_| !table.has("user")) {
+        let complaint = Complaint::new("there is a group and no user");
+        table.error(
+            group.span(),
+            "group",
+            complaint.hint("add user = \"farmgate\", or whoever it is to run as"),
+        );
+    }
+    Process {
+        user,
+        group: group.map(Spanned::into_inner),
+        landlock: table.get("landlock", boolean).unwrap_or(true),
+        seccomp: table.get("seccomp", boolean).unwrap_or(true),
+        core_dumps: table.get("core_dumps", boolean).unwrap_or(false),
+    }
 }
 
 fn seconds(count: u64) -> Duration {

@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 pub use super::pattern::PathPattern;
 
 /// Everything a gate is told, from one file.
@@ -35,6 +37,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// What one client, or all of them, may use.
     pub limits: Limits,
+    /// Who the process is, and what it may do.
+    pub process: Process,
 }
 
 /// Where clients connect. No address stands in it twice, and at least one stands in it.
@@ -197,7 +201,7 @@ pub struct Eab {
 #[derive(Clone, PartialEq)]
 pub enum HmacKey {
     /// In the configuration.
-    Inline(String),
+    Inline(Zeroizing<String>),
     /// In a file of its own.
     File(PathBuf),
 }
@@ -406,4 +410,19 @@ pub struct RequestLimit {
     pub interval: Duration,
     /// How many there may be at once. Never zero.
     pub burst: u32,
+}
+
+/// Who the process is, and what it may do. Counts for `run` from its start on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The user to become once the sockets are bound.
+    pub user: Option<String>,
+    /// The group, where it is not the user's own. Never without `user`.
+    pub group: Option<String>,
+    /// Whether Landlock keeps it to the folders it needs, as far as the kernel can.
+    pub landlock: bool,
+    /// Whether seccomp keeps it to the system calls it needs, as far as the kernel can.
+    pub seccomp: bool,
+    /// Whether its memory may be written to a file when it crashes, and looked at by debuggers.
+    pub core_dumps: bool,
 }

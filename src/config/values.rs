@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeValue;
+use zeroize::Zeroizing;
 
 use super::diagnostics::Complaint;
 use super::settings::{Backend, Host, LogTarget};
@@ -90,6 +91,37 @@ pub(super) fn number<T: TryFrom<u64> + Copy + Into<u64>>(
             _ => Err(complaint()),
         }
     }
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Complaint> {
+    let complaint = || Complaint::new(format!("expected true or false, found {}", wire::describe(value)));
+    match value {
+        DeValue::Boolean(truth) => Ok(*truth),
+        DeValue::String(text) if matches!(text.as_ref(), "true" | "false") => {
+            Err(complaint().hint(format!("write it without quotes: {text}")))
+        }
+        _ => Err(complaint()),
+    }
+}
+
+/// The name of a user or a group. Numbers are not taken: who has no name has no groups either, and most often it is
+/// a slip.
+pub(super) fn account_name(value: &DeValue<'_>) -> Result<String, Complaint> {
+    let expected = "the name of an account such as \"farmgate\"";
+    let text = string(value, expected)?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.$".contains(&b);
+    let named = !text.is_empty() && text.bytes().all(plain) && !text.bytes().all(|b| b.is_ascii_digit());
+    if !named || text.starts_with('-') {
+        return Err(Complaint::new(format!("expected {expected}, found \"{text}\"")));
+    }
+    if text == "root" {
+        let complaint = Complaint::new("root is what it is to become less than");
+        return Err(
+            complaint.hint("name an account of its own, made with: adduser --system --group farmgate")
+        );
+    }
+    Ok(text.to_owned())
 }
 
 /// One of a few words.
@@ -377,12 +409,12 @@ pub(super) fn word(value: &DeValue<'_>) -> Result<String, Complaint> {
 }
 
 /// A key in base64url, as CAs give them out; the padding may be there. What it is is not repeated.
-pub(super) fn base64url(value: &DeValue<'_>) -> Result<String, Complaint> {
+pub(super) fn base64url(value: &DeValue<'_>) -> Result<Zeroizing<String>, Complaint> {
     let text = string(value, "a key in base64url")?;
     let bare = text.trim_end_matches('=');
     let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if bare.is_empty() || !bare.bytes().all(good) {
         return Err(Complaint::new("expected a key in base64url: letters, digits, \"-\" and \"_\""));
     }
-    Ok(bare.to_owned())
+    Ok(Zeroizing::new(bare.to_owned()))
 }

@@ -87,7 +87,9 @@ impl<A: Respond> Acceptor<A> {
                 Ok((tcp, peer)) => acceptor.clone().admit(tcp, peer, &unseen),
                 Err(error) if is_connections_own(&error) => debug!("accept: {error}"),
                 Err(error) => {
-                    warn!("cannot accept connections: {error}; trying again");
+                    if acceptor.caps.fails_anew() {
+                        warn!("cannot accept connections: {error}; trying until it can");
+                    }
                     tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
                 }
             }

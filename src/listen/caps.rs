@@ -4,6 +4,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Without a failure for so long, accepting has worked again, and the next failure is news.
+const CALM: Duration = Duration::from_secs(60);
 
 use crate::limits::network_of;
 
@@ -15,6 +19,8 @@ pub struct Caps {
     // One lock for all clients: it is held for one hash look-up per connection, which costs nothing beside
     // a TLS handshake. Full addresses live here, in memory, and nowhere else.
     clients: Mutex<HashMap<IpAddr, usize>>,
+    /// When a connection could not be accepted, last.
+    failed: Mutex<Option<Instant>>,
 }
 
 /// A connection's place. Giving it back is dropping it.
@@ -49,6 +55,13 @@ impl Caps {
         *count += 1;
         self.open.fetch_add(1, Ordering::Relaxed);
         Some(Permit { caps: self.clone(), client })
+    }
+
+    /// Notes that a connection could not be accepted. Whether anybody should be told: not while it goes on, on whatever
+    /// socket.
+    pub fn fails_anew(&self) -> bool {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.replace(Instant::now()).is_none_or(|last| last.elapsed() > CALM)
     }
 
     /// Connections open now, those that linger included.

@@ -78,8 +78,12 @@ impl LogFile {
 
     /// Whether lines have been in it for longer than `rules` say.
     pub(super) fn is_too_old(&self, rules: &Rotate) -> bool {
-        let age = || SystemTime::now().duration_since(self.begun).unwrap_or_default();
-        self.size > 0 && rules.age.is_some_and(|most| age() >= most)
+        let is_old = |most| match SystemTime::now().duration_since(self.begun) {
+            Ok(age) => age >= most,
+            // Nothing begins later than that: the clock was set back, and would not get there for years.
+            Err(ahead) => ahead.duration() > LATER,
+        };
+        self.size > 0 && rules.age.is_some_and(is_old)
     }
 
     /// Puts off what [`Self::fit`] and [`Self::is_too_old`] ask for: a file that cannot be put aside had better grow

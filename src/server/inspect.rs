@@ -8,7 +8,11 @@ use serde::Serialize;
 use super::certificates::{OnFailure, Wardrobe, throw_away_client_ca};
 use crate::acme;
 use crate::admin::Gate;
-use crate::config::{Backend, Certificate, Config, Diagnostics, Host, LogRoute, LogTarget, PlainHttp, Site};
+use crate::config::{
+    Backend, Certificate, Config, Diagnostics, Host, LogRoute, LogTarget, PlainHttp, Site,
+    without_url_secrets,
+};
+use crate::process::{Account, AccountError, is_given, is_root};
 use crate::route::AdminPrefix;
 
 /// The findings.
@@ -46,12 +50,18 @@ pub struct Row {
     pub note: &'static str,
 }
 
-/// Looks at everything `config` names.
+/// Looks at everything `config` names. As root, it does so as the user of `[process]`, and this process is that user
+/// from then on.
 pub fn inspect(config: &Config) -> Report {
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
     listening(config, &mut errors);
-    folders(config, &mut errors);
+    let user = user(config, &mut errors, &mut warnings);
+    // Those that are there are judged by whoever will write to them; those that are not will be made by root.
+    let (later, now) = folders(config).into_iter().partition(|(_, folder)| user.is_some() && folder.exists());
+    writability(now, &mut errors);
+    errors.extend(user.and_then(|user| user.assume().err()).map(|error| error.to_string()));
+    writability(later, &mut errors);
     let (_, problems) = Wardrobe::default().load(config, OnFailure::Refuse);
     errors.extend(problems.iter().map(ToString::to_string));
     errors.extend(throw_away_client_ca(config));
@@ -95,9 +105,34 @@ fn listening(config: &Config, errors: &mut Vec<String>) {
     }
 }
 
-fn folders(config: &Config, errors: &mut Vec<String>) {
+/// The user of `[process]`, if this process is to become it now.
+fn user(config: &Config, errors: &mut Vec<String>, warnings: &mut Vec<String>) -> Option<Account> {
+    match Account::of(&config.process) {
+        Ok(Some(account)) if is_root() && is_given(&config.paths.state) => {
+            warnings.push(format!(
+                "{} belongs to root, and a start gives it to {}: until then this is what root can read",
+                config.paths.state.display(),
+                account.name
+            ));
+            None
+        }
+        Ok(account) => account.filter(|_| is_root()),
+        // `run` is not this process.
+        Err(error @ AccountError::NotOurs { .. }) => {
+            warnings.push(error.to_string());
+            None
+        }
+        Err(error) => {
+            errors.push(error.to_string());
+            None
+        }
+    }
+}
+
+/// The folders that are written to, by key.
+fn folders(config: &Config) -> Vec<(&'static str, PathBuf)> {
     let parent = |path: &Path| path.parent().map(Path::to_owned);
-    let mut folders: Vec<(&str, PathBuf)> = vec![("paths.state", config.paths.state.clone())];
+    let mut folders: Vec<(&'static str, PathBuf)> = vec![("paths.state", config.paths.state.clone())];
     folders.extend(parent(&config.paths.control).map(|folder| ("paths.control", folder)));
     folders.extend(parent(&config.paths.pid).map(|folder| ("paths.pid", folder)));
     for (key, target) in
@@ -107,6 +142,10 @@ fn folders(config: &Config, errors: &mut Vec<String>) {
             folders.extend(parent(path).map(|folder| (key, folder)));
         }
     }
+    folders
+}
+
+fn writability(folders: Vec<(&'static str, PathBuf)>, errors: &mut Vec<String>) {
     for (key, folder) in folders {
         if let Err(error) = writable(&folder) {
             errors.push(format!("{key}: {} is not writable: {error}", folder.display()));
@@ -172,7 +211,10 @@ fn ordered(config: &Config, site: &Site) -> String {
     let first = site.names.first().map_or("", String::as_str);
     match store.load(first) {
         Ok(loaded) => format!("acme, until {} ({})", loaded.facts.not_after, loaded.facts.issuer),
-        Err(error) => format!("acme: {error}; a stand-in until it comes from {}", config.acme.directory),
+        Err(error) => format!(
+            "acme: {error}; a stand-in until it comes from {}",
+            without_url_secrets(&config.acme.directory)
+        ),
     }
 }
 

@@ -9,6 +9,7 @@ use super::inspect;
 use super::supervise::{State, Supervisor, load_gate};
 use super::watch::{Looks, Watches};
 use crate::config::{self, Config};
+use crate::process;
 use crate::proxy::{Generation, Logs};
 
 /// Puts the configuration on disk in force: all of it, or none. Gives what the operator should know, or why not.
@@ -17,9 +18,11 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
     let loaded = config::load(&old.config.origin).map_err(|error| error.to_string())?;
     let mut config = loaded.config;
     let mut notes: Vec<String> = inspect::in_short(&loaded.warnings).collect();
-    for (section, changed) in
-        [("listen", config.listen != old.config.listen), ("paths", config.paths != old.config.paths)]
-    {
+    for (section, changed) in [
+        ("listen", config.listen != old.config.listen),
+        ("paths", config.paths != old.config.paths),
+        ("process", config.process != old.config.process),
+    ] {
         if changed {
             notes.push(format!(
                 "[{section}] has changed; that takes effect with `farmgate upgrade`, or at the next start"
@@ -27,6 +30,12 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
         }
     }
     keep_until_restart(&mut config, &old.config);
+    if let Some(refused) = supervisor.confined.as_ref().and_then(|confined| confined.refuses(&config)) {
+        return Err(refused);
+    }
+    if config.limits.connections != old.config.limits.connections {
+        notes.extend(process::open_files(config.limits.connections));
+    }
     let looks = Looks::at(&config);
 
     // Everything that can fail comes before the first thing that takes effect.
@@ -67,6 +76,7 @@ fn keep_until_restart(config: &mut Config, old: &Config) {
     }
     config.listen = old.listen.clone();
     config.paths = old.paths.clone();
+    config.process = old.process.clone();
 }
 
 fn logs_for(config: &Config, old: &Generation) -> Result<Logs, String> {

@@ -23,6 +23,7 @@ use super::service_manager::ServiceManager;
 use super::sockets::{self, Listeners};
 use super::succession::Succession;
 use super::supervise::{State, Supervisor, load_gate};
+use super::unwritten::Unwritten;
 use super::watch::{Looks, Watches};
 use super::watchdog::Watchdog;
 use super::workers::{self, Shared, Sockets};
@@ -37,6 +38,7 @@ use crate::listen::{Caps, Given, Unfit};
 use crate::log;
 use crate::metrics::{Metrics, Phase, Surroundings};
 use crate::page::Page;
+use crate::process::{self, AccountError};
 use crate::proxy::{Generation, Live};
 use crate::tls::{self, CertificateStore};
 use crate::upgrade::{Begun, Lost, Offer, Predecessor};
@@ -59,6 +61,9 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub struct Hooks {
     /// Called once when everything is served, with the addresses.
     pub ready: Option<Ready>,
+    /// The caller does other things in this process, which `[process]` of the configuration knows nothing of: its user
+    /// and its powers are left alone.
+    pub shared_process: bool,
 }
 
 /// Is given the addresses.
@@ -125,12 +130,15 @@ pub fn run(loaded: config::Loaded, beginning: Beginning, hooks: Hooks) -> Result
         Beginning::Service => (sockets::passed()?, None),
         Beginning::TakeOver(predecessor, sockets) => (sockets::handed(sockets)?, Some(predecessor)),
     };
-    let gate =
-        Prepared::new(loaded.config, given, predecessor.as_ref(), can_be_followed).inspect_err(|error| {
-            if let Some(predecessor) = &predecessor {
-                predecessor.failed(&error.to_string());
-            }
-        })?;
+    if !hooks.shared_process {
+        process::tighten(&loaded.config);
+    }
+    let gate = Prepared::new(loaded.config, given, predecessor.as_ref(), can_be_followed, &hooks);
+    let gate = gate.inspect_err(|error| {
+        if let Some(predecessor) = &predecessor {
+            predecessor.failed(&error.to_string());
+        }
+    })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(gate.serve(predecessor, hooks))
 }
@@ -153,10 +161,17 @@ impl Prepared {
         given: Given,
         predecessor: Option<&Predecessor>,
         can_be_followed: bool,
+        hooks: &Hooks,
     ) -> Result<Self, RunError> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let Listeners { listening, workers, endpoint, copies } = Listeners::open(&config, given, cores)?;
-        prepare_folders(&config);
+        // Nothing that follows needs the powers that the sockets needed, and no thread has been started.
+        let confined = if hooks.shared_process {
+            process::prepare_folders(&config, None);
+            None
+        } else {
+            process::give_up_powers(&config).map_err(refused)?
+        };
         let looks = Looks::at(&config);
         let mut wardrobe = Wardrobe::default();
         let (shown, problems) = wardrobe.load(&config, OnFailure::Keep);
@@ -209,6 +224,8 @@ impl Prepared {
             listening,
             started: Instant::now(),
             last_seen,
+            unwritten: Unwritten::default(),
+            confined,
             state: Mutex::new(State {
                 wardrobe,
                 shown,
@@ -385,13 +402,9 @@ impl Looking {
     }
 }
 
-/// Makes the state folder, for the owner only. A folder that cannot be made is no reason not to serve.
-fn prepare_folders(config: &Config) {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.paths.state);
-    if let Err(error) = made {
-        error!("{}: cannot be made: {error}", config.paths.state.display());
-    }
+/// An account that cannot be become is no account to serve as.
+fn refused(error: AccountError) -> RunError {
+    RunError::Refused(error.to_string())
 }
 
 /// Reading and checking files takes a moment, in which signals should still be heard.

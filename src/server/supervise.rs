@@ -13,6 +13,7 @@ use super::names::Names;
 use super::reload;
 use super::service_manager::ServiceManager;
 use super::succession::Succession;
+use super::unwritten::Unwritten;
 use super::watch::{Look, Watches};
 use crate::acme::{self, Challenges, Manager};
 use crate::admin::Gate;
@@ -28,6 +29,7 @@ use crate::limits::Limiter;
 use crate::listen::Caps;
 use crate::log::dropped_lines;
 use crate::metrics::{self, Metrics, Observed, Role, Surroundings};
+use crate::process::Confined;
 use crate::proxy::{Live, Site};
 use crate::tls::CertificateStore;
 
@@ -45,6 +47,10 @@ pub(super) struct Supervisor {
     pub(super) listening: Listening,
     pub(super) started: Instant,
     pub(super) last_seen: Arc<LastSeen>,
+    /// What is said about files that cannot be written.
+    pub(super) unwritten: Unwritten,
+    /// The folders that are left to this process; none where all are.
+    pub(super) confined: Option<Confined>,
     pub(super) state: Mutex<State>,
     /// Keeps the certificates that are ordered. None before the start and after the end.
     pub(super) acme: Mutex<Option<Manager>>,
@@ -205,14 +211,10 @@ impl Supervisor {
     /// Writes down what is only in memory otherwise, and may be lost without harm.
     pub(super) fn write_down(&self) {
         self.sample();
-        if self.succession.follower().is_none()
-            && let Err(error) = self.history.save()
-        {
-            warn!("the history of what was served is not written: {error}");
+        if self.succession.follower().is_none() {
+            self.unwritten.tell("the history of what was served", self.history.save());
         }
-        if let Err(error) = self.last_seen.flush() {
-            warn!("the days on which certificates were last seen are not written: {error}");
-        }
+        self.unwritten.tell("the list of when certificates were last seen", self.last_seen.flush());
     }
 
     pub(super) fn names(&self) -> MutexGuard<'_, Names> {

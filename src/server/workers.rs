@@ -17,6 +17,7 @@ use crate::limits::Limiter;
 use crate::listen::{Acceptor, Caps, Limits, Protocol, Refusals};
 use crate::metrics::{Metrics, Worker};
 use crate::page::Page;
+use crate::process;
 use crate::proxy::{Gatekeeper, Live, ParserRefusals};
 
 /// Threads of a worker that wait for the disk. Each keeps some memory, and a disk has no use for the engine's 512.
@@ -78,7 +79,8 @@ async fn work(
             let config = &live.load().config;
             let limits = &config.limits;
             Limits {
-                connections: limits.connections,
+                // Not more than there are files for: those that are served need theirs for the backend.
+                connections: limits.connections.min(process::connections_at_most()),
                 per_client: limits.connections_per_client,
                 header_timeout: limits.header_timeout,
                 send_timeout: config.timeouts.send.max(config.timeouts.nar),

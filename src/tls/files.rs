@@ -9,6 +9,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
 
 /// A chain and the key that belongs to it.
 pub type Pair = Arc<CertifiedKey>;
@@ -53,7 +54,9 @@ pub enum PairError {
 /// Reads a PEM chain, leaf first, and its PEM key, and makes sure that they belong together.
 pub fn load_pair(chain: &Path, key: &Path) -> Result<Pair, PairError> {
     let certificates = read_chain(chain)?;
-    let key_der = PrivateKeyDer::from_pem_slice(&read(key)?)
+    let key_pem = Zeroizing::new(read(key)?);
+    let key_der = PrivateKeyDer::from_pem_slice(&key_pem)
+        .map(Zeroizing::new)
         .map_err(|error| invalid(key, "expected a PEM private key (PKCS#8, PKCS#1 or SEC1)", &error))?;
     let signer = any_supported_type(&key_der).map_err(|error| PairError::Invalid {
         path: key.to_owned(),
@@ -70,7 +73,8 @@ pub fn load_pair(chain: &Path, key: &Path) -> Result<Pair, PairError> {
 /// The same from memory: for a pair that could not be written to disk.
 pub fn pair_from_pem(chain: &str, key: &str) -> Option<Pair> {
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>().ok()?;
-    let signer = any_supported_type(&PrivateKeyDer::from_pem_slice(key.as_bytes()).ok()?).ok()?;
+    let key = Zeroizing::new(PrivateKeyDer::from_pem_slice(key.as_bytes()).ok()?);
+    let signer = any_supported_type(&key).ok()?;
     let pair = CertifiedKey::new(chain, signer);
     belongs_together(&pair).then(|| Arc::new(pair))
 }

@@ -6,6 +6,7 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
+use zeroize::Zeroizing;
 
 use super::files::Pair;
 
@@ -17,8 +18,8 @@ pub fn self_signed(names: &[String]) -> Result<Pair, Box<dyn std::error::Error +
     let common_name = names.first().map_or("farmgate", String::as_str);
     // A common name is 64 characters at the most (RFC 5280 appendix A.1, ub-common-name).
     params.distinguished_name.push(DnType::CommonName, common_name.chars().take(64).collect::<String>());
-    let key = KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?;
-    let key = PrivateKeyDer::try_from(key.serialize_der())?;
+    let key = Zeroizing::new(KeyPair::generate()?);
+    let certificate = params.self_signed(&*key)?;
+    let key = Zeroizing::new(PrivateKeyDer::try_from(key.serialize_der())?);
     Ok(Arc::new(CertifiedKey::new(vec![certificate.der().clone()], any_supported_type(&key)?)))
 }

@@ -135,3 +135,18 @@ fn no_line_is_masked_in_one_way_whole_and_in_another_in_pieces() {
 fn no_request_breaks_a_line_of_the_access_log() {
     smoke("access_log", 10_000, targets::access_log);
 }
+
+#[test]
+fn no_chain_and_no_key_goes_with_what_it_does_not_belong_to() {
+    smoke("pair", 3000, targets::pair);
+}
+
+#[test]
+fn no_file_of_the_cache_is_taken_for_more_than_was_written() {
+    smoke("cache_file", 10_000, targets::cache_file);
+}
+
+#[test]
+fn no_history_is_read_in_one_way_and_written_in_another() {
+    smoke("history", 1000, targets::history);
+}

@@ -17,6 +17,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::public_key::PublicKey as KeyMaterial;
 use x509_parser::x509::SubjectPublicKeyInfo;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::der;
 use super::error::CaError;
@@ -82,7 +83,14 @@ impl FromStr for KeyType {
 pub(super) struct PrivateKey {
     pub(super) pair: KeyPair,
     /// PKCS#8, version 1: OpenSSL 3.0 cannot read version 2, which has the public key in it.
-    pub(super) pkcs8: Vec<u8>,
+    pub(super) pkcs8: Zeroizing<Vec<u8>>,
+}
+
+impl Drop for PrivateKey {
+    /// The key as rcgen keeps it beside the one that it signs with, which wipes itself.
+    fn drop(&mut self) {
+        self.pair.zeroize();
+    }
 }
 
 impl PrivateKey {
@@ -102,8 +110,8 @@ impl PrivateKey {
 
     /// Reads an unencrypted key from a PEM file: PKCS#8, PKCS#1 or SEC1.
     pub(super) fn read(path: &Path) -> Result<Self, CaError> {
-        let contents = files::read(path)?;
-        let der = PrivateKeyDer::from_pem_slice(&contents).map_err(|_| {
+        let contents = Zeroizing::new(files::read(path)?);
+        let der = PrivateKeyDer::from_pem_slice(&contents).map(Zeroizing::new).map_err(|_| {
             let encrypted = contents.windows(9).any(|part| part == b"ENCRYPTED");
             CaError::refused(
                 path,
@@ -121,8 +129,8 @@ impl PrivateKey {
                  Ed25519 key",
             )
         };
-        let pair = KeyPair::try_from(&der).map_err(|_| unfit())?;
-        let is_pkcs8 = matches!(der, PrivateKeyDer::Pkcs8(_));
+        let pair = KeyPair::try_from(&*der).map_err(|_| unfit())?;
+        let is_pkcs8 = matches!(*der, PrivateKeyDer::Pkcs8(_));
         let pkcs8 = pkcs8(&pair, is_pkcs8).map_err(|_| unfit())?;
         Ok(Self { pair, pkcs8 })
     }
@@ -132,17 +140,19 @@ impl PrivateKey {
         self.pair.subject_public_key_info()
     }
 
-    pub(super) fn pem(&self) -> String {
-        der::pem("PRIVATE KEY", &self.pkcs8)
+    pub(super) fn pem(&self) -> Zeroizing<String> {
+        Zeroizing::new(der::pem("PRIVATE KEY", &self.pkcs8))
     }
 }
 
 /// rcgen keeps keys as it got them; this writes them one way.
-fn pkcs8(pair: &KeyPair, is_pkcs8: bool) -> Result<Vec<u8>, String> {
+fn pkcs8(pair: &KeyPair, is_pkcs8: bool) -> Result<Zeroizing<Vec<u8>>, String> {
     let der = pair.serialized_der();
     let ec = |algorithm: &'static EcdsaSigningAlgorithm| {
         let key = EcdsaKeyPair::from_private_key_der(algorithm, der).map_err(|error| error.to_string())?;
-        Ok::<_, String>(key.to_pkcs8v1().map_err(|error| error.to_string())?.as_ref().to_vec())
+        Ok::<_, String>(Zeroizing::new(
+            key.to_pkcs8v1().map_err(|error| error.to_string())?.as_ref().to_vec(),
+        ))
     };
     let algorithm = pair.algorithm();
     if algorithm == &PKCS_ECDSA_P256_SHA256 {
@@ -153,12 +163,12 @@ fn pkcs8(pair: &KeyPair, is_pkcs8: bool) -> Result<Vec<u8>, String> {
         ec(&ECDSA_P521_SHA512_ASN1_SIGNING)
     } else if algorithm == &PKCS_ED25519 {
         let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|error| error.to_string())?;
-        Ok(key.to_pkcs8v1().map_err(|error| error.to_string())?.as_ref().to_vec())
+        Ok(Zeroizing::new(key.to_pkcs8v1().map_err(|error| error.to_string())?.as_ref().to_vec()))
     } else {
         let key = if is_pkcs8 { RsaKeyPair::from_pkcs8(der) } else { RsaKeyPair::from_der(der) };
         let key = key.map_err(|error| error.to_string())?;
         let der: Pkcs8V1Der<'_> = key.as_der().map_err(|error| error.to_string())?;
-        Ok(der.as_ref().to_vec())
+        Ok(Zeroizing::new(der.as_ref().to_vec()))
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use aws_lc_rs::rand;
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::error::CaError;
 use super::files;
@@ -15,7 +16,7 @@ const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// A password, not empty.
 #[derive(Clone)]
-pub struct Password(String);
+pub struct Password(Zeroizing<String>);
 
 impl Password {
     /// A new one of 120 random bits: `abcd-efgh-…`, 24 characters and the dashes.
@@ -29,7 +30,9 @@ impl Password {
         let groups = random.chunks(4).map(|group| {
             group.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect::<String>()
         });
-        Ok(Self(groups.collect::<Vec<_>>().join("-")))
+        let password = Zeroizing::new(groups.collect::<Vec<_>>().join("-"));
+        random.zeroize();
+        Ok(Self(password))
     }
 
     /// The first line of a file.
@@ -38,8 +41,8 @@ impl Password {
     ///
     /// Where it cannot be read, or makes no password.
     pub fn read(path: &Path) -> Result<Self, CaError> {
-        let contents = files::read(path)?;
-        let text = String::from_utf8(contents).map_err(|_| CaError::refused(path, "expected UTF-8"))?;
+        let contents = Zeroizing::new(files::read(path)?);
+        let text = std::str::from_utf8(&contents).map_err(|_| CaError::refused(path, "expected UTF-8"))?;
         Self::new(text.lines().next().unwrap_or_default()).map_err(|reason| CaError::refused(path, reason))
     }
 
@@ -65,7 +68,7 @@ impl Password {
         if text.chars().any(|character| character.is_control() || character > '\u{ffff}') {
             return Err("the password has characters that not every importer can read".into());
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(Zeroizing::new(text.to_owned())))
     }
 
     /// To be shown once.
@@ -75,17 +78,17 @@ impl Password {
 }
 
 /// One line from the terminal, wherever the standard streams go.
-fn prompt(text: &str) -> Result<String, CaError> {
+fn prompt(text: &str) -> Result<Zeroizing<String>, CaError> {
     let path = Path::new("/dev/tty");
-    let ask = || -> io::Result<String> {
+    let ask = || -> io::Result<Zeroizing<String>> {
         let mut terminal = OpenOptions::new().read(true).write(true).open(path)?;
         let quiet = Quiet::new(terminal.try_clone()?)?;
         terminal.write_all(text.as_bytes())?;
-        let mut line = String::new();
+        let mut line = Zeroizing::new(String::new());
         BufReader::new(&terminal).read_line(&mut line)?;
         drop(quiet);
         terminal.write_all(b"\n")?;
-        Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+        Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned()))
     };
     ask().map_err(CaError::file(path, "asked for the password"))
 }

@@ -15,7 +15,7 @@ mod write;
 
 pub use files::{Faults, Files, Name, NoFaults, Op};
 pub use format::BLOCK;
-pub use read::Stored;
+pub use read::{Stored, examine};
 pub use write::Writer;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use rustix::io::{ReadWriteFlags, preadv2};
 
-use super::files::{Faults, Files, Name, Op};
+use super::files::{Faults, Files, Name, NoFaults, Op};
 use super::format::{BLOCK, Footer, checksum, decode_blocks};
 use super::write::replace_meta;
 use crate::cache::meta::Meta;
@@ -41,19 +41,24 @@ impl Stored {
             return Err(no_good("another length"));
         }
         files.faults.check(Op::Read)?;
+        Self::with_end(file, name, &footer, meta, files.faults.clone())
+    }
+
+    /// The file whose end was read.
+    fn with_end(
+        file: File,
+        name: Name,
+        footer: &Footer,
+        meta: Meta,
+        faults: Arc<dyn Faults>,
+    ) -> io::Result<Self> {
         let mut blocks = vec![0; usize::try_from(footer.blocks_length()).map_err(|_| no_good("blocks"))?];
         file.read_exact_at(&mut blocks, footer.blocks_at())?;
         if checksum(&blocks) != footer.blocks_checksum {
             return Err(no_good("block checksums"));
         }
-        Ok(Self {
-            name,
-            meta: Arc::new(meta),
-            length: footer.body,
-            file: Arc::new(file),
-            blocks: decode_blocks(&blocks).into(),
-            faults: files.faults.clone(),
-        })
+        let blocks = decode_blocks(&blocks).into();
+        Ok(Self { name, meta: Arc::new(meta), length: footer.body, file: Arc::new(file), blocks, faults })
     }
 
     /// Room for the block with that number.
@@ -112,6 +117,22 @@ impl Stored {
         let expected = usize::try_from(number).ok().and_then(|at| self.blocks.get(at));
         if expected == Some(&checksum(block)) { Ok(()) } else { Err(no_good("body")) }
     }
+}
+
+/// Reads a file of the cache from end to end, as serving it would: what it says of itself, as it stands in the file, and
+/// the bytes of its body.
+///
+/// # Errors
+///
+/// Where it cannot be read; of kind `InvalidData` or `UnexpectedEof` where it is no good.
+pub fn examine(file: File) -> io::Result<(Vec<u8>, u64)> {
+    let (footer, meta) = read_end(&file)?;
+    let name = Name::new(meta.key.digest());
+    let stored = Stored::with_end(file, name, &footer, meta, Arc::new(NoFaults))?;
+    for number in 0..stored.length.div_ceil(BLOCK as u64) {
+        stored.block(number, stored.room(number))?;
+    }
+    Ok((stored.meta.encode(), stored.length))
 }
 
 /// The footer and meta of a file.

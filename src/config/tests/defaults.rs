@@ -80,6 +80,11 @@ connection_requests = 100000
 connection_age = "1h"
 bodies = "64MiB"
 refused_agents = []
+
+[process]
+landlock = true                        # only the folders it needs
+seccomp  = true                        # only the system calls it needs
+core_dumps = false
 "#;
 
 #[test]
@@ -190,6 +195,7 @@ fn the_defaults_are_those_of_the_design() {
             requests: vec![],
             refused_agents: vec![],
         },
+        process: Process { user: None, group: None, landlock: true, seccomp: true, core_dumps: false },
     };
     assert_eq!(config(""), expected);
 }

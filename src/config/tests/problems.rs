@@ -313,3 +313,20 @@ fn an_account_elsewhere_has_a_name_and_one_key() {
     assert_has(&problem("[acme.fallback]\nca_file = '/f'"), &["`directory` is missing"]);
     assert_has(&problem("[acme]\nfallback = 'http://x.example/dir'"), &["over https only"]);
 }
+
+#[test]
+fn a_process_is_a_user_by_name_and_less_than_root() {
+    for (line, said) in [
+        ("user = 'root'", "root is what it is to become less than"),
+        ("user = '1000'", "expected the name of an account such as \"farmgate\", found \"1000\""),
+        ("user = '-x'", "expected the name of an account"),
+        ("user = ''", "expected the name of an account"),
+        ("group = 'www'", "there is a group and no user; add user = \"farmgate\""),
+        ("landlock = 'true'", "expected true or false, found \"true\"; write it without quotes: true"),
+        ("seccomp = 1", "expected true or false, found the number 1"),
+    ] {
+        let problems = told(&refused(&format!("{SHORTEST}[process]\n{line}")));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_has(&problems[0], &[said]);
+    }
+}

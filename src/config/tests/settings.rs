@@ -197,3 +197,12 @@ fn an_acme_account_elsewhere_a_kind_of_certificate_and_a_fallback_are_taken() {
     // A secret is shown to nobody.
     assert!(!format!("{fallback:?}").contains("c2VjcmV0"), "{fallback:?}");
 }
+
+#[test]
+fn the_process_is_kept_small_unless_it_is_told_otherwise() {
+    let process = config("").process;
+    assert!(process.landlock && process.seccomp && !process.core_dumps && process.user.is_none());
+    let process = config("process = { user = 'farm-gate', group = 'www_data', landlock = false }").process;
+    assert_eq!((process.user.as_deref(), process.group.as_deref()), (Some("farm-gate"), Some("www_data")));
+    assert!(!process.landlock && process.seccomp);
+}

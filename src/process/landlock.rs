@@ -1,0 +1,210 @@
+//! Landlock: the folders that this process, and what it starts, can open files in from now on.
+//!
+//! Sockets are left alone: a reload may name other backends, and a certificate authority is anywhere.
+
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
+    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus,
+};
+use tracing::{info, warn};
+
+use super::folders::{Need, Use, existing, needs, real};
+use crate::config::Config;
+
+/// What is restricted where the kernel knows it: all that Linux 6.10 can.
+const WANTED: ABI = ABI::V5;
+/// Without this (Linux 5.19) no file could be moved from one folder to another, which the cache and the control socket
+/// need.
+const LEAST: ABI = ABI::V2;
+
+/// Programs and libraries. `upgrade` starts another version of this program, and that one has to find its libraries.
+const PROGRAMS: [&str; 9] =
+    ["/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/gnu/store", "/nix/store", "/run/current-system"];
+/// What the C library, the runtime and the allocator look at: accounts, names, time zones, roots of CAs, processors.
+/// Files in /etc are replaced by others of the same name, so that the folder has to be open.
+const SYSTEM: [&str; 11] = [
+    "/etc",
+    "/proc",
+    "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",
+    "/sys/kernel/mm/transparent_hugepage",
+    "/run/NetworkManager",
+    "/run/nscd",
+    "/run/resolvconf",
+    "/run/systemd/resolve",
+    "/var/cache/nscd",
+    "/var/lib/sss",
+];
+/// Written to by anybody.
+const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+/// Where the roots of CAs are said to be elsewhere.
+const ROOTS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// The folders that are open to this process until it ends.
+#[derive(Debug)]
+pub(crate) struct Confined {
+    /// Without links.
+    open: Vec<(PathBuf, Use)>,
+}
+
+impl Confined {
+    /// Why `config` cannot take effect in this process, if it cannot: each file that lies elsewhere, with its key.
+    pub(crate) fn refuses(&self, config: &Config) -> Option<String> {
+        let outside: Vec<String> = needs(config)
+            .iter()
+            .filter(|need| !self.covers(need))
+            .map(|need| format!("{}: {}", need.key, need.path.display()))
+            .collect();
+        (!outside.is_empty()).then(|| {
+            format!(
+                "outside of the folders that are open to this process since its start (Landlock):\n{}\nrestart it, or \
+                 keep these files where the others are",
+                outside.join("\n")
+            )
+        })
+    }
+
+    fn covers(&self, need: &Need) -> bool {
+        need.places().iter().map(|place| real(place)).all(|place| {
+            self.open.iter().any(|(open, uses)| {
+                place.starts_with(open) && (*uses == Use::Write || need.uses == Use::Read)
+            })
+        })
+    }
+}
+
+/// Leaves this thread, and all that it starts, the folders that `config` needs. Says what is in force.
+pub(super) fn confine(config: &Config) -> Option<Confined> {
+    let (programs, reads, writes) = (programs(), reads(config), places(config, Use::Write));
+    match restrict(&programs, &reads, &writes) {
+        Ok(status) if status.ruleset == RulesetStatus::NotEnforced => {
+            warn!(
+                "Landlock is not in force: this kernel has none; all files that its user may open are open to it"
+            );
+            None
+        }
+        Ok(status) => {
+            let list = |paths: &[PathBuf]| {
+                paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
+            };
+            info!(
+                "Landlock is in force{}; it writes below {}; it reads below {} {}",
+                depth(&status),
+                list(&writes),
+                list(&reads),
+                list(&programs)
+            );
+            let open = programs.iter().chain(&reads).map(|path| (path, Use::Read));
+            let open = open.chain(writes.iter().map(|path| (path, Use::Write)));
+            Some(Confined { open: open.map(|(path, uses)| (real(path), uses)).collect() })
+        }
+        Err(error) => {
+            warn!(
+                "Landlock is not in force: {error}; it needs Linux 5.19 or newer, and at most 16 starts by upgrade from \
+                 one to the next; all files that its user may open are open to it"
+            );
+            None
+        }
+    }
+}
+
+fn depth(status: &RestrictionStatus) -> String {
+    let version = match status.landlock {
+        LandlockStatus::Available { effective_abi, .. } => format!(" (version {})", effective_abi as i32),
+        _ => String::new(),
+    };
+    let partly = status.ruleset == RulesetStatus::PartiallyEnforced;
+    if partly { format!("{version}, as far as this kernel has it") } else { version }
+}
+
+fn restrict(
+    programs: &[PathBuf],
+    reads: &[PathBuf],
+    writes: &[PathBuf],
+) -> Result<RestrictionStatus, RulesetError> {
+    let reading = AccessFs::from_read(WANTED);
+    // Devices are made by nobody here, and what it writes it does not run.
+    let never = AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeFifo;
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(LEAST))?
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(WANTED))?
+        .create()?;
+    for path in programs {
+        rules = allow(rules, path, reading)?;
+    }
+    for path in reads {
+        rules = allow(rules, path, reading & !AccessFs::Execute)?;
+    }
+    for path in writes {
+        rules = allow(rules, path, AccessFs::from_all(WANTED) & !never)?;
+    }
+    for path in DEVICES {
+        rules = allow(rules, Path::new(path), AccessFs::ReadFile | AccessFs::WriteFile)?;
+    }
+    rules.restrict_self()
+}
+
+/// Opens `path`, if it is there. Pipes need no rule and can have none.
+fn allow(
+    rules: RulesetCreated,
+    path: &Path,
+    access: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, RulesetError> {
+    let Ok(descriptor) = PathFd::new(path) else {
+        return Ok(rules);
+    };
+    // Rights over folders mean nothing for a file, and are refused there.
+    let access = if path.is_dir() { access } else { access & AccessFs::from_file(WANTED) };
+    rules.add_rule(PathBeneath::new(descriptor, access))
+}
+
+fn programs() -> Vec<PathBuf> {
+    let own = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned));
+    fewest(PROGRAMS.iter().map(PathBuf::from).filter(|path| path.is_dir()).chain(own).collect())
+}
+
+fn reads(config: &Config) -> Vec<PathBuf> {
+    let mut reads = places(config, Use::Read);
+    reads.extend(SYSTEM.iter().map(PathBuf::from).filter(|path| path.exists()));
+    reads.extend(ROOTS.iter().filter_map(std::env::var_os).map(PathBuf::from).filter(|path| path.exists()));
+    // Where the file of the name servers really is, if somebody else keeps it.
+    let resolver = Path::new("/etc/resolv.conf").canonicalize().ok();
+    reads.extend(resolver.and_then(|path| path.parent().map(Path::to_owned)));
+    fewest(reads)
+}
+
+/// The folders of what `config` names for `uses`. Of one that is not there yet the nearest above it is opened, so that it
+/// can still come; but not the root, which would be everything.
+fn places(config: &Config, uses: Use) -> Vec<PathBuf> {
+    let mut places = Vec::new();
+    for need in needs(config).iter().filter(|need| need.uses == uses) {
+        for place in need.places() {
+            // What is opened is this folder, and not the next of its name; that one is made in the folder above.
+            let above = place.parent().filter(|above| need.is_expendable && *above != Path::new("/"));
+            places.extend(above.map(|above| existing(above).to_owned()));
+            let there = existing(&place);
+            if there != place && there == Path::new("/") {
+                warn!(
+                    "{}: {} is not there; if it comes, it counts from the next start on",
+                    need.key,
+                    place.display()
+                );
+            } else {
+                places.push(there.to_owned());
+            }
+        }
+    }
+    fewest(places)
+}
+
+/// Without those that lie in others.
+fn fewest(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    paths = paths.iter().map(|path| real(path)).collect();
+    paths.sort();
+    paths.dedup_by(|path, above| path.starts_with(&*above));
+    paths
+}
