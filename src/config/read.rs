@@ -180,6 +180,7 @@ fn timeouts(table: &mut Reader<'_, '_>) -> Timeouts {
         nar: table.get("nar", positive_duration).unwrap_or(seconds(60)),
         backend_restart: table.get("backend_restart", duration).unwrap_or(seconds(5)),
         idle: table.get("idle", positive_duration).unwrap_or(seconds(65)),
+        queue: table.get("queue", duration).unwrap_or(seconds(10)),
     }
 }
 
@@ -210,6 +211,11 @@ fn limits(table: &mut Reader<'_, '_>) -> Limits {
         header_timeout: table.get("header_timeout", positive_duration).unwrap_or(seconds(10)),
         connections: connections.map_or(10_000, count),
         connections_per_client: per_client.as_ref().map_or(256, |given| count(*given.get_ref())),
+        backend: BackendLimits {
+            requests: table.get("backend_requests", number(1..=1_000_000u32)).unwrap_or(64),
+            nars: table.get("backend_nars", number(1..=1_000_000u32)).unwrap_or(256),
+            queue: table.get("backend_queue", number(0..=1_000_000u32)).unwrap_or(4096),
+        },
     };
     if let Some(given) = per_client.filter(|_| limits.connections_per_client > limits.connections) {
         let complaint =

@@ -285,7 +285,7 @@ pub struct LogCache {
     pub fallback_ttl: Duration,
 }
 
-/// How long anything is waited for. Only `backend_restart` may be zero.
+/// How long anything is waited for. Only `backend_restart` and `queue` may be zero.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeouts {
     /// For a connection to a backend.
@@ -300,6 +300,9 @@ pub struct Timeouts {
     pub backend_restart: Duration,
     /// How long a client's connection may be silent between requests.
     pub idle: Duration,
+    /// How long a request waits for its turn at a backend that has enough to do. Those for `guix publish` wait
+    /// for `nar` if that is longer.
+    pub queue: Duration,
 }
 
 /// What is written about the requests.
@@ -368,4 +371,17 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one IPv4 address or one IPv6 /64. Never zero.
     pub connections_per_client: usize,
+    /// What one backend may be asked at a time.
+    pub backend: BackendLimits,
+}
+
+/// What one backend may be asked at a time, by all clients of all sites together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendLimits {
+    /// Requests that it has not begun to answer. Never zero.
+    pub requests: u32,
+    /// Nars and files that are on their way from it. Never zero.
+    pub nars: u32,
+    /// Requests that wait for their turn, of each of the two kinds.
+    pub queue: u32,
 }

@@ -74,7 +74,7 @@ impl Drop for Permit {
 }
 
 /// What counts as one client: an IPv4 address, or an IPv6 /64, which is what one host is given.
-fn network_of(client: IpAddr) -> IpAddr {
+pub fn network_of(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(v6) => {
             let bits = u128::from(v6) & !u128::from(u64::MAX);

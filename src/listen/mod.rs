@@ -9,7 +9,7 @@ mod linger;
 mod socket;
 
 pub use accept::{Acceptor, Limits, Protocol};
-pub use caps::Caps;
+pub use caps::{Caps, network_of};
 pub use connection::{Connection, Refusals};
 pub use gather::Outgoing;
 pub use info::{ConnectionInfo, TlsInfo, info_of};

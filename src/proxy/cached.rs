@@ -1,5 +1,6 @@
 //! Requests whose answers are kept: from the cache to the client, and from the backend to the cache.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,27 +9,32 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession as Session;
-use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::timeout;
 
+use super::ask::{AS_LONG_AS_IT_TAKES, Everybody, Question};
 use super::context::{Context, connection};
 use super::forward::{adapt_response, key_of, peers_of, upstream_request};
 use super::generation::Generation;
 use super::plan::Kept;
 use super::plan::Upstream as Destination;
-use super::relay::{was_dropped, while_client_waits};
-use crate::backend::{Asked, read_final};
+use super::relay::while_client_waits;
+use crate::backend::{Asked, Head, Incoming};
 use crate::cache::{
     Answer, Arriving, Ask, Cache, Delivery, Failure, Origin, Outcome, Response, Rules, Which,
 };
 use crate::config;
+use crate::listen::network_of;
 use crate::metrics::{CacheOutcome, Counter, Space, Worker, waiting};
 
-/// How often a request is sent anew that its backend dropped without a word.
-const TRIES: usize = 3;
-/// The cache's own waits end by the backend's timeouts.
-const AS_LONG_AS_IT_TAKES: Duration = Duration::MAX;
+/// What the cache did with a request.
+#[derive(Debug, Default)]
+pub struct Noted {
+    /// In a word; none where there is no answer.
+    pub outcome: Option<CacheOutcome>,
+    /// As the client is told where there is none (RFC 9211).
+    pub failed: Option<HeaderValue>,
+}
 
 /// Answers a GET or HEAD from the cache, or has the backend asked for it. What the cache did is `noted`
 /// before anything is sent.
@@ -39,7 +45,7 @@ pub async fn serve(
     ctx: &Context,
     upstream: Destination,
     kept: Kept,
-    noted: &mut Option<CacheOutcome>,
+    noted: &mut Noted,
 ) -> Result<()> {
     let settings = &ctx.generation.config.cache;
     let (space, rules) = rules(kept, settings);
@@ -59,10 +65,17 @@ pub async fn serve(
                 site: ctx.site,
                 upstream,
                 worker: worker.clone(),
+                client: network_of(connection(session).peer.ip()),
                 request: for_all(upstream_request(session, ctx, upstream)?),
             });
             // Boxed: a hit should not have to make room for what a miss needs.
-            let answer = Box::pin(async { cache.respond(&ask, origin).await.map_err(Box::<Error>::from) });
+            let answer = Box::pin(async {
+                let answered = cache.respond(&ask, origin).await;
+                answered.map_err(|failure| {
+                    noted.failed = failure.cache_status();
+                    Box::<Error>::from(failure)
+                })
+            });
             let answer = while_client_waits(session, answer, AS_LONG_AS_IT_TAKES);
             let answered = waiting(&ctx.spent.backend, answer).await;
             let is_stored = |response: &Response| matches!(response.outcome, Outcome::Hit | Outcome::Stale);
@@ -77,7 +90,7 @@ pub async fn serve(
         Which::Static => Space::Static,
         Which::Logs => Space::Logs,
     };
-    *noted = Some(outcome);
+    noted.outcome = Some(outcome);
     worker.cache[counted.index()][outcome.index()].increment();
     let is_stored = outcome != CacheOutcome::Miss;
     if kept == Kept::Download {
@@ -179,6 +192,8 @@ struct Backend {
     site: usize,
     upstream: Destination,
     worker: Arc<Worker>,
+    /// Who began to ask.
+    client: IpAddr,
     request: RequestHeader,
 }
 
@@ -190,42 +205,30 @@ impl Origin for Backend {
             request.insert_header(name, value).map_err(Failure::from)?;
         }
         let peers = peers_of(self.generation.site(self.site), self.upstream)?;
-        let (read, write) = peers.timeouts(self.upstream.usage);
+        let question = Question {
+            peers,
+            usage: self.upstream.usage,
+            repeatable: self.upstream.repeatable,
+            pool: None,
+            worker: &self.worker,
+            client: self.client,
+        };
+        let make = |_: &Everybody| Ok(Head::Fields(Box::new(request.clone())));
         let name = format!("backend {}", peers.name());
-        let asked = peers.asked(&self.worker);
-        let mut tries = 0;
-        loop {
-            let stream = peers.connect(&self.worker).await.map_err(|error| Failure::from(error).of(&name))?;
-            let mut session = Upstream::new(stream);
-            session.write_timeout = Some(write);
-            match converse(&mut session, &request, read).await {
-                Ok(()) => return answer(session, read, name, asked),
-                Err(error) if was_dropped(&error) && tries < TRIES => {
-                    tries += 1;
-                    peers.counted(&self.worker).retries.increment();
-                }
-                Err(error) => return Err(Failure::from(error).of(&name)),
-            }
-        }
+        let asked = question.ask(&mut Everybody, &make, None).await;
+        let (mut incoming, asked) = asked.map_err(|error| Failure::from(error).of(&name))?;
+        let Some(head) = incoming.take_head() else {
+            return Err(Failure::new(ErrorType::InternalError, "a response without a head"));
+        };
+        let (status, headers) = (head.status.as_u16(), head.as_owned_parts().headers);
+        let body = Body { incoming, patience: question.patience(), name, _asked: asked };
+        Ok(Answer { status, headers, body: Box::new(body) })
     }
 }
 
-async fn converse(session: &mut Upstream, request: &RequestHeader, patience: Duration) -> Result<()> {
-    session.write_request_header(Box::new(request.clone())).await.map_err(|error| error.into_up())?;
-    in_time(read_final(session), patience).await
-}
-
-fn answer(session: Upstream, patience: Duration, name: String, asked: Asked) -> Result<Answer, Failure> {
-    let Some(response) = session.resp_header() else {
-        return Err(Failure::new(ErrorType::InternalError, "a response without a head"));
-    };
-    let (status, headers) = (response.status.as_u16(), response.headers.clone());
-    Ok(Answer { status, headers, body: Box::new(Incoming { session, patience, name, _asked: asked }) })
-}
-
 /// A body on its way from the backend.
-struct Incoming {
-    session: Upstream,
+struct Body {
+    incoming: Incoming,
     patience: Duration,
     name: String,
     /// Its backend is at it until then.
@@ -233,10 +236,10 @@ struct Incoming {
 }
 
 #[async_trait]
-impl Arriving for Incoming {
+impl Arriving for Body {
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
-            match in_time(self.session.read_body_bytes(), self.patience).await {
+            match in_time(self.incoming.owned_part(), self.patience).await {
                 Ok(Some(bytes)) if bytes.is_empty() => {}
                 Ok(other) => return Ok(other),
                 Err(error) => return Err(Failure::from(error).of(&self.name)),

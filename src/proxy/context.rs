@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderValue;
 use pingora::protocols::http::ServerSession as Session;
 
 use super::generation::{Generation, Live, Site};
@@ -28,6 +29,8 @@ pub struct Context {
     pub id: RequestId,
     /// What the cache did, where it was asked.
     pub cache: Option<CacheOutcome>,
+    /// What the client is told of the cache, where there is no answer.
+    pub cache_failed: Option<HeaderValue>,
     /// When its head was here.
     pub began: Instant,
     /// Where its time went since then.
@@ -44,6 +47,7 @@ impl Context {
             administrator: None,
             id: RequestId::next(),
             cache: None,
+            cache_failed: None,
             began: Instant::now(),
             spent: Spent::default(),
         }

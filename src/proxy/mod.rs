@@ -2,6 +2,7 @@
 //! modules beside this.
 
 mod answer;
+mod ask;
 mod cached;
 mod context;
 mod cross_site;
@@ -12,6 +13,7 @@ mod generation;
 mod host;
 mod local;
 mod measure;
+mod nar;
 mod page;
 mod phases;
 mod plan;

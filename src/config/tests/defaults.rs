@@ -162,6 +162,7 @@ fn the_defaults_are_those_of_the_design() {
             nar: seconds(60),
             backend_restart: seconds(5),
             idle: seconds(65),
+            queue: seconds(10),
         },
         access_log: AccessLog {
             http: LogTarget::File(PathBuf::from("/var/log/farmgate/http.access.log")),
@@ -177,6 +178,7 @@ fn the_defaults_are_those_of_the_design() {
             header_timeout: seconds(10),
             connections: 10_000,
             connections_per_client: 256,
+            backend: BackendLimits { requests: 64, nars: 256, queue: 4096 },
         },
     };
     assert_eq!(config(""), expected);
