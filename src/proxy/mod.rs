@@ -4,6 +4,7 @@
 mod answer;
 mod ask;
 mod cached;
+mod contain;
 mod context;
 mod cross_site;
 mod error_page;
@@ -20,6 +21,9 @@ mod plan;
 mod pulse;
 mod refusals;
 mod relay;
+
+#[cfg(test)]
+mod tests;
 
 pub use context::Context;
 pub use generation::{Generation, Live, Logs, Site};

@@ -22,6 +22,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, debug, debug_span, warn};
 
 use super::ask::Question;
+use super::contain::{Panicked, contain};
 use super::context::{Context, connection};
 use super::error_page::Problem;
 use super::failure::{problem_of, reason};
@@ -56,6 +57,9 @@ pub struct Gatekeeper {
     options: ConnectionOptions,
     stopping: AtomicBool,
     stop: Notify,
+    /// What a test has go wrong.
+    #[cfg(test)]
+    pub(super) fault: Option<fn(&[u8])>,
 }
 
 /// How the engine treats the connections of a gate.
@@ -82,9 +86,13 @@ impl HttpServerApp for Gatekeeper {
         let mut ctx = Context::new(&self.live);
         self.begin(&mut session, &ctx);
         let span = debug_span!("request", id = %ctx.id, route = Empty, status = Empty);
-        let is_reusable = match self.answer(&mut session, &mut ctx).instrument(span.clone()).await {
-            Ok(()) => true,
-            Err(error) => Box::pin(self.fail(&mut session, &mut ctx, &error).instrument(span.clone())).await,
+        let answered = contain(ctx.id, self.answer(&mut session, &mut ctx).instrument(span.clone())).await;
+        let is_reusable = match answered {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                Box::pin(self.fail(&mut session, &mut ctx, &error).instrument(span.clone())).await
+            }
+            Err(Panicked) => Box::pin(self.apologise(&mut session, &ctx)).await,
         };
         span.record("route", ctx.route.token()).record("status", status(&session));
         self.log(&mut session, &ctx);
@@ -132,6 +140,8 @@ impl Gatekeeper {
             options,
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
+            #[cfg(test)]
+            fault: None,
         }
     }
 
@@ -186,6 +196,10 @@ impl Gatekeeper {
     }
 
     async fn answer(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        #[cfg(test)]
+        if let Some(fault) = self.fault {
+            fault(plan::target_of(session.req_header()));
+        }
         if head_size(session) > LARGEST_HEAD {
             return self.refuse(session, ctx, &Problem::HeadTooLarge).await;
         }
@@ -359,6 +373,18 @@ impl Gatekeeper {
         let sent = answer::send_problem(session, ctx.id, &problem, ctx.cache_failed.take()).await;
         // A batch of lookups should not end because one of them failed.
         sent.is_ok() && session.is_body_done()
+    }
+
+    /// Tells the client of a fault of ours, which the log has already. What it has left of the connection is good for
+    /// nothing else.
+    async fn apologise(&self, session: &mut Session, ctx: &Context) -> bool {
+        self.remember(ctx, &Problem::Internal, "a panic: see the log".to_owned());
+        if final_response(session).is_none() {
+            session.set_keepalive(None);
+            // A client that has left misses nothing.
+            let _ = answer::send_problem(session, ctx.id, &Problem::Internal, None).await;
+        }
+        false
     }
 
     /// Counts what is our fault or a backend's, and says so.
