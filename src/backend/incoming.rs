@@ -6,7 +6,7 @@
 //! (chunks, no length, HTTP/1.0, an informational status, anything odd) goes to the engine, byte for byte as it came.
 //! Nothing is decided about the framing of such an answer here, but that it is not ours.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::v1::client::HttpSession as Upstream;
@@ -89,6 +89,25 @@ impl Incoming {
         match self {
             Self::Plain(plain) => plain.head.take(),
             Self::Engine(session) => session.resp_header().cloned(),
+        }
+    }
+
+    /// The head; none when it was taken already.
+    pub fn head(&self) -> Option<&ResponseHeader> {
+        match self {
+            Self::Plain(plain) => plain.head.as_ref(),
+            Self::Engine(session) => session.resp_header(),
+        }
+    }
+
+    /// The next part of the body, to be kept; none at its end.
+    pub async fn owned_part(&mut self) -> Result<Option<Bytes>> {
+        match self {
+            Self::Plain(plain) => {
+                let is_any = plain.part().await?.is_some();
+                Ok(is_any.then(|| plain.buffer.split().freeze()))
+            }
+            Self::Engine(session) => session.read_body_bytes().await,
         }
     }
 

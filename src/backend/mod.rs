@@ -6,14 +6,20 @@
 
 mod connect;
 mod incoming;
+pub mod nars;
 mod peer;
 mod pool;
+mod reach;
 mod request;
+pub mod slots;
+mod standing;
 mod stream;
 mod typed_headers;
 
-pub use incoming::{Incoming, read_final};
-pub use peer::{Asked, Peers, Use};
+pub use incoming::Incoming;
+pub use nars::{Joined, Outcome, Whole};
+pub use peer::{Asked, NarSlot, Peers, Use};
 pub use pool::Pool;
 pub use request::{Forwarded, Head, to_ci, to_publish, written_to_publish};
+pub use standing::Backends;
 pub use stream::BackendStream;

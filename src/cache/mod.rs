@@ -55,7 +55,7 @@ pub use origin::{Answer, Arriving, Failure, Origin};
 pub use purge::Purge;
 pub use report::{Item, SpaceStats, Stats};
 pub use respond::{Ask, Response};
-pub use status_header::Outcome;
+pub use status_header::{CACHE_STATUS, Outcome};
 pub use storage::{Faults, NoFaults, Op, examine};
 
 use self::charge::Charge;

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use pingora::{Error, ErrorSource, ErrorType};
 
+use super::status_header::{CacheStatus, Forwarded};
+
 /// Somebody to be asked for one target, as a GET for all of it: without the client's own conditions and ranges.
 #[async_trait]
 pub trait Origin: Send + Sync + 'static {
@@ -36,12 +38,34 @@ pub trait Arriving: Send + Sync {
 pub struct Failure {
     kind: ErrorType,
     text: Arc<str>,
+    /// Why the origin was asked, where that is known.
+    pub(super) forwarded: Option<Forwarded>,
 }
 
 impl Failure {
     /// A failure of this kind.
     pub fn new(kind: ErrorType, text: impl Into<Arc<str>>) -> Self {
-        Self { kind, text: text.into() }
+        Self { kind, text: text.into(), forwarded: None }
+    }
+
+    /// The same, of a request that was sent on for this reason.
+    pub(super) fn forwarded(self, why: Forwarded) -> Self {
+        Self { forwarded: Some(why), ..self }
+    }
+
+    /// `Cache-Status` of an answer that tells of it (RFC 9211).
+    pub fn cache_status(&self) -> Option<HeaderValue> {
+        CacheStatus::of_failure(self).value()
+    }
+
+    /// What went wrong.
+    pub(super) fn in_a_word(&self) -> &'static str {
+        match self.kind {
+            ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout => "timeout",
+            ErrorType::ConnectRefused | ErrorType::ConnectError => "unreachable",
+            ErrorType::HTTPStatus(_) => "busy",
+            _ => "no-answer",
+        }
     }
 
     /// The same, of somebody who has a name.
@@ -64,7 +88,7 @@ impl From<Box<Error>> for Failure {
             // `more_context` boxes what is boxed already.
             next = cause.and_then(|cause| cause.downcast_ref::<Box<Error>>()).map(|boxed| &**boxed);
         }
-        Self { kind: error.etype, text: text.into() }
+        Self { kind: error.etype, text: text.into(), forwarded: None }
     }
 }
 

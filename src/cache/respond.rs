@@ -134,7 +134,8 @@ impl Request<'_> {
             if self.wants.has("only-if-cached") {
                 return Ok(not_cached());
             }
-            if let Some(done) = self.fetch(stored, forwarded, rounds >= ROUNDS).await? {
+            let fetched = self.fetch(stored, forwarded, rounds >= ROUNDS).await;
+            if let Some(done) = fetched.map_err(|failure| failure.forwarded(forwarded))? {
                 return Ok(done);
             }
             rounds += 1;

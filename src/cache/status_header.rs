@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+use super::origin::Failure;
+
+/// What a cache did with a request (RFC 9211).
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// What was done with a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,10 +70,20 @@ impl CacheStatus {
         Some(seconds(lifetime).saturating_sub(seconds(age)))
     }
 
+    /// What was done with a request that `failure` came of.
+    pub fn of_failure(failure: &Failure) -> Self {
+        Self { forwarded: failure.forwarded, detail: Some(failure.in_a_word()), ..Self::default() }
+    }
+
+    /// As a field of an answer that has not come by way of another cache.
+    pub fn value(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.to_string()).ok()
+    }
+
     /// Adds this cache behind those that were nearer to the origin (section 2).
     pub fn append_to(&self, headers: &mut HeaderMap) {
         // Made of what a header may hold.
-        if let Ok(value) = HeaderValue::try_from(self.to_string()) {
+        if let Some(value) = self.value() {
             headers.append(CACHE_STATUS, value);
         }
     }

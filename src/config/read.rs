@@ -182,6 +182,7 @@ fn timeouts(table: &mut Reader<'_, '_>) -> Timeouts {
         backend_restart: table.get("backend_restart", duration).unwrap_or(seconds(5)),
         idle: table.get("idle", positive_duration).unwrap_or(seconds(65)),
         routes: routes::timeouts(table),
+        queue: table.get("queue", duration).unwrap_or(seconds(10)),
     }
 }
 
@@ -222,6 +223,11 @@ fn limits(table: &mut Reader<'_, '_>) -> Limits {
         total_rate,
         requests: routes::requests(table),
         refused_agents: table.list("refused_agents", routes::agent).map(bare).unwrap_or_default(),
+        backend: BackendLimits {
+            requests: table.get("backend_requests", number(1..=1_000_000u32)).unwrap_or(64),
+            nars: table.get("backend_nars", number(1..=1_000_000u32)).unwrap_or(256),
+            queue: table.get("backend_queue", number(0..=1_000_000u32)).unwrap_or(4096),
+        },
     };
     if limits.bodies < limits.body {
         let complaint = Complaint::new("all bodies together have less room than `body` gives to one");

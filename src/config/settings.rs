@@ -291,7 +291,7 @@ pub struct LogCache {
     pub fallback_ttl: Duration,
 }
 
-/// How long anything is waited for. Only `backend_restart` may be zero.
+/// How long anything is waited for. Only `backend_restart` and `queue` may be zero.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeouts {
     /// For a connection to a backend.
@@ -308,6 +308,9 @@ pub struct Timeouts {
     pub idle: Duration,
     /// Pages that Cuirass needs longer for; the first that fits counts.
     pub routes: Vec<RouteTimeout>,
+    /// How long a request waits for its turn at a backend that has enough to do. Those for `guix publish` wait
+    /// for `nar` if that is longer.
+    pub queue: Duration,
 }
 
 /// How long some pages are waited for.
@@ -399,6 +402,19 @@ pub struct Limits {
     pub requests: Vec<RequestLimit>,
     /// Parts of the names of programs that get none of the UI's pages, lower-case.
     pub refused_agents: Vec<String>,
+    /// What one backend may be asked at a time.
+    pub backend: BackendLimits,
+}
+
+/// What one backend may be asked at a time, by all clients of all sites together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendLimits {
+    /// Requests that it has not begun to answer. Never zero.
+    pub requests: u32,
+    /// Nars and files that are on their way from it. Never zero.
+    pub nars: u32,
+    /// Requests that wait for their turn, of each of the two kinds.
+    pub queue: u32,
 }
 
 /// How often a client may ask for some of the UI's pages.

@@ -11,6 +11,10 @@ const BLOCK: u64 = 4096;
 /// Bits of the number; those above it are the process's.
 const NUMBER: u32 = 40;
 
+thread_local! {
+    static CURRENT: Cell<Option<RequestId>> = const { Cell::new(None) };
+}
+
 /// The id of one request: unlike any other of this process, and unlikely to be another process's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(u64);
@@ -31,6 +35,20 @@ impl RequestId {
             number
         });
         Self((process() << NUMBER) | (number % (1 << NUMBER)))
+    }
+
+    /// The one whose work this thread is at, for those who tell of what happens there.
+    pub fn current() -> Option<Self> {
+        // A thread that ends has no request any more.
+        CURRENT.try_with(Cell::get).ok().flatten()
+    }
+
+    /// Does a piece of this request's work.
+    pub fn at_work<T>(self, work: impl FnOnce() -> T) -> T {
+        let before = CURRENT.replace(Some(self));
+        let done = work();
+        CURRENT.set(before);
+        done
     }
 
     /// Sixteen digits of base 16.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::counter::Distribution;
 use super::labels::{
     CacheOutcome, Compression, HandshakeFailure, Http2Refusal, Protocol, Refused, Role, Route, Share, Space,
     Status, TlsVersion, Verdict,
@@ -175,6 +176,12 @@ pub struct BackendShard {
     pub retries: Counter,
     /// Requests that got an error page of ours in place of its answer.
     pub errors: Counter,
+    /// Requests that had to wait for their turn.
+    pub queued: Counter,
+    /// How long those waited that wait no more.
+    pub queue_wait: Histogram,
+    /// Requests that were refused, as their turn did not come.
+    pub refused: Counter,
     /// Requests it was asked.
     pub asked: Counter,
     /// Requests it is done with, one way or another.
@@ -204,6 +211,20 @@ impl Backend {
     /// The sum of one counter over all workers.
     pub(super) fn sum(&self, counter: impl Fn(&BackendShard) -> &Counter) -> u64 {
         self.shards.iter().map(|shard| counter(shard).get()).sum()
+    }
+
+    /// How long requests waited for their turn.
+    pub(super) fn queue_waits(&self) -> Distribution {
+        let mut all = Distribution::default();
+        self.shards.iter().for_each(|shard| all.add(&shard.queue_wait));
+        all
+    }
+
+    /// Requests that wait for their turn now.
+    pub fn waiting(&self) -> u64 {
+        // As below.
+        let waited = self.queue_waits().count();
+        self.sum(|shard| &shard.queued).saturating_sub(waited)
     }
 
     /// Requests it is at now.

@@ -1,24 +1,35 @@
 //! Responses that the gate makes itself.
 
 use bytes::Bytes;
-use http::header;
+use http::header::{self, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora::{Error, Result};
 
 use super::error_page::Problem;
 use super::session::Session;
+use crate::cache::CACHE_STATUS;
 use crate::log::RequestId;
 use crate::page;
 
+/// When somebody who got no turn may come again, in seconds (RFC 9110 section 10.2.3).
+const RETRY_AFTER: &str = "10";
+
 /// Sends `body` with `status`.
 pub async fn send(session: &mut Session, status: u16, content_type: &str, body: Bytes) -> Result<()> {
+    let response = head(status, content_type, body.len())?;
+    send_whole(session, response, body).await
+}
+
+fn head(status: u16, content_type: &str, length: usize) -> Result<ResponseHeader> {
     let mut response = ResponseHeader::build(status, Some(4))?;
     response.insert_header(header::CONTENT_TYPE, content_type)?;
-    response.insert_header(header::CONTENT_LENGTH, body.len())?;
-    if status == 405 {
-        response.insert_header(header::ALLOW, "GET, HEAD")?;
+    response.insert_header(header::CONTENT_LENGTH, length)?;
+    match status {
+        405 => response.insert_header(header::ALLOW, "GET, HEAD")?,
+        503 => response.insert_header(header::RETRY_AFTER, RETRY_AFTER)?,
+        _ => {}
     }
-    send_whole(session, response, body).await
+    Ok(response)
 }
 
 /// Sends an answer of the gate's own page, with what goes with each of them.
@@ -35,19 +46,24 @@ pub async fn send_own(session: &mut Session, answer: page::Answer) -> Result<()>
     send_whole(session, response, answer.body).await
 }
 
-/// Sends the page for `problem`, which befell the request with `id`.
-pub async fn send_problem(session: &mut Session, id: RequestId, problem: &Problem) -> Result<()> {
+/// Sends the page for `problem`, which befell the request with `id`, and what the cache did before, if it was asked.
+pub async fn send_problem(
+    session: &mut Session,
+    id: RequestId,
+    problem: &Problem,
+    cache_status: Option<HeaderValue>,
+) -> Result<()> {
     let html = wants_html(session);
     let content_type = if html { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
     let page = problem.page(id, html);
+    let mut response = head(problem.status(), content_type, page.len())?;
     if let Problem::TooManyRequests(seconds) = problem {
-        let mut response = ResponseHeader::build(problem.status(), Some(4))?;
-        response.insert_header(header::CONTENT_TYPE, content_type)?;
-        response.insert_header(header::CONTENT_LENGTH, page.len())?;
         response.insert_header(header::RETRY_AFTER, *seconds)?;
-        return send_whole(session, response, page.into()).await;
     }
-    send(session, problem.status(), content_type, page.into()).await
+    if let Some(cache_status) = cache_status {
+        response.insert_header(CACHE_STATUS, cache_status)?;
+    }
+    send_whole(session, response, page.into()).await
 }
 
 /// Sends the client to the same target at `https://host`.

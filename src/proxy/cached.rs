@@ -1,5 +1,6 @@
 //! Requests whose answers are kept: from the cache to the client, and from the backend to the cache.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,29 +8,34 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use pingora::{Error, ErrorType, Result};
 use tokio::time::timeout;
 
+use super::ask::{AS_LONG_AS_IT_TAKES, Everybody, Question};
 use super::context::{Context, connection};
 use super::forward::{adapt_response, key_of, peers_of, upstream_request};
 use super::generation::Generation;
 use super::pace::{self, Pace};
 use super::plan::Kept;
 use super::plan::Upstream as Destination;
-use super::relay::{was_dropped, while_client_waits};
+use super::relay::while_client_waits;
 use super::session::Session;
-use crate::backend::{Asked, read_final};
+use crate::backend::{Asked, Head, Incoming};
 use crate::cache::{
     Answer, Arriving, Ask, Cache, Delivery, Failure, Origin, Outcome, Response, Rules, Which,
 };
 use crate::config;
+use crate::limits::network_of;
 use crate::metrics::{CacheOutcome, Counter, Space, Spent, Worker, waiting};
 
-/// How often a request is sent anew that its backend dropped without a word.
-const TRIES: usize = 3;
-/// The cache's own waits end by the backend's timeouts.
-const AS_LONG_AS_IT_TAKES: Duration = Duration::MAX;
+/// What the cache did with a request.
+#[derive(Debug, Default)]
+pub struct Noted {
+    /// In a word; none where there is no answer.
+    pub outcome: Option<CacheOutcome>,
+    /// As the client is told where there is none (RFC 9211).
+    pub failed: Option<HeaderValue>,
+}
 
 /// Answers a GET or HEAD from the cache, or has the backend asked for it. What the cache did is `noted`
 /// before anything is sent, which then keeps its `pace`.
@@ -41,7 +47,7 @@ pub async fn serve(
     ctx: &Context,
     upstream: Destination,
     kept: Kept,
-    noted: &mut Option<CacheOutcome>,
+    noted: &mut Noted,
     mut pace: Option<Box<Pace>>,
 ) -> Result<()> {
     let settings = &ctx.generation.config.cache;
@@ -63,10 +69,17 @@ pub async fn serve(
                 upstream,
                 read_timeout: ctx.read_timeout,
                 worker: worker.clone(),
+                client: network_of(connection(session).peer.ip()),
                 request: for_all(upstream_request(session, ctx, upstream)?),
             });
             // Boxed: a hit should not have to make room for what a miss needs.
-            let answer = Box::pin(async { cache.respond(&ask, origin).await.map_err(Box::<Error>::from) });
+            let answer = Box::pin(async {
+                let answered = cache.respond(&ask, origin).await;
+                answered.map_err(|failure| {
+                    noted.failed = failure.cache_status();
+                    Box::<Error>::from(failure)
+                })
+            });
             let answer = while_client_waits(session, answer, AS_LONG_AS_IT_TAKES);
             let answered = waiting(&ctx.spent.backend, answer).await;
             let is_stored = |response: &Response| matches!(response.outcome, Outcome::Hit | Outcome::Stale);
@@ -81,7 +94,7 @@ pub async fn serve(
         Which::Static => Space::Static,
         Which::Logs => Space::Logs,
     };
-    *noted = Some(outcome);
+    noted.outcome = Some(outcome);
     worker.cache[counted.index()][outcome.index()].increment();
     let is_stored = outcome != CacheOutcome::Miss;
     if kept == Kept::Download {
@@ -188,6 +201,8 @@ struct Backend {
     upstream: Destination,
     read_timeout: Option<Duration>,
     worker: Arc<Worker>,
+    /// Who began to ask.
+    client: IpAddr,
     request: RequestHeader,
 }
 
@@ -199,43 +214,31 @@ impl Origin for Backend {
             request.insert_header(name, value).map_err(Failure::from)?;
         }
         let peers = peers_of(self.generation.site(self.site), self.upstream)?;
-        let (read, write) = peers.timeouts(self.upstream.usage);
-        let read = self.read_timeout.unwrap_or(read);
+        let question = Question {
+            peers,
+            usage: self.upstream.usage,
+            repeatable: self.upstream.repeatable,
+            read_timeout: self.read_timeout,
+            pool: None,
+            worker: &self.worker,
+            client: self.client,
+        };
+        let make = |_: &Everybody| Ok(Head::Fields(Box::new(request.clone())));
         let name = format!("backend {}", peers.name());
-        let asked = peers.asked(&self.worker);
-        let mut tries = 0;
-        loop {
-            let stream = peers.connect(&self.worker).await.map_err(|error| Failure::from(error).of(&name))?;
-            let mut session = Upstream::new(stream);
-            session.write_timeout = Some(write);
-            match converse(&mut session, &request, read).await {
-                Ok(()) => return answer(session, read, name, asked),
-                Err(error) if was_dropped(&error) && tries < TRIES => {
-                    tries += 1;
-                    peers.counted(&self.worker).retries.increment();
-                }
-                Err(error) => return Err(Failure::from(error).of(&name)),
-            }
-        }
+        let asked = question.ask(&mut Everybody, &make, None).await;
+        let (mut incoming, asked) = asked.map_err(|error| Failure::from(error).of(&name))?;
+        let Some(head) = incoming.take_head() else {
+            return Err(Failure::new(ErrorType::InternalError, "a response without a head"));
+        };
+        let (status, headers) = (head.status.as_u16(), head.as_owned_parts().headers);
+        let body = Body { incoming, patience: question.patience(), name, _asked: asked };
+        Ok(Answer { status, headers, body: Box::new(body) })
     }
 }
 
-async fn converse(session: &mut Upstream, request: &RequestHeader, patience: Duration) -> Result<()> {
-    session.write_request_header(Box::new(request.clone())).await.map_err(|error| error.into_up())?;
-    in_time(read_final(session), patience).await
-}
-
-fn answer(session: Upstream, patience: Duration, name: String, asked: Asked) -> Result<Answer, Failure> {
-    let Some(response) = session.resp_header() else {
-        return Err(Failure::new(ErrorType::InternalError, "a response without a head"));
-    };
-    let (status, headers) = (response.status.as_u16(), response.headers.clone());
-    Ok(Answer { status, headers, body: Box::new(Incoming { session, patience, name, _asked: asked }) })
-}
-
 /// A body on its way from the backend.
-struct Incoming {
-    session: Upstream,
+struct Body {
+    incoming: Incoming,
     patience: Duration,
     name: String,
     /// Its backend is at it until then.
@@ -243,10 +246,10 @@ struct Incoming {
 }
 
 #[async_trait]
-impl Arriving for Incoming {
+impl Arriving for Body {
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
-            match in_time(self.session.read_body_bytes(), self.patience).await {
+            match in_time(self.incoming.owned_part(), self.patience).await {
                 Ok(Some(bytes)) if bytes.is_empty() => {}
                 Ok(other) => return Ok(other),
                 Err(error) => return Err(Failure::from(error).of(&self.name)),

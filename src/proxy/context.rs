@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
+
 use super::generation::{Generation, Live, Site};
 use super::plan::Upstream;
 use super::session::Session;
@@ -29,6 +31,8 @@ pub struct Context {
     pub id: RequestId,
     /// What the cache did, where it was asked.
     pub cache: Option<CacheOutcome>,
+    /// What the client is told of the cache, where there is no answer.
+    pub cache_failed: Option<HeaderValue>,
     /// When its head was here.
     pub began: Instant,
     /// Where its time went since then.
@@ -46,6 +50,7 @@ impl Context {
             administrator: None,
             id: RequestId::next(),
             cache: None,
+            cache_failed: None,
             began: Instant::now(),
             spent: Spent::default(),
         }

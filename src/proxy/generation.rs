@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::admin::Gate;
-use crate::backend::Peers;
+use crate::backend::{Backends, Peers};
 use crate::config::{self, Config};
 use crate::log::AccessLog;
 use crate::metrics::{self, Metrics, Role};
@@ -36,6 +36,8 @@ pub struct Generation {
     pub logs: Logs,
     /// What is counted; the same from one generation to the next.
     pub metrics: Arc<Metrics>,
+    /// How the backends stand; the same as well.
+    pub backends: Arc<Backends>,
     /// In the configuration's order, and never empty.
     sites: Vec<Site>,
     by_name: HashMap<String, usize>,
@@ -93,6 +95,7 @@ impl Generation {
         gate: Arc<Gate>,
         logs: Logs,
         metrics: Arc<Metrics>,
+        backends: Arc<Backends>,
     ) -> Result<Self, BadAdminPrefix> {
         let configured = AdminPrefix::parse(&config.admin.prefix)?;
         let page = AdminPrefix::parse(&format!("{configured}/{PAGE}"))?;
@@ -108,7 +111,7 @@ impl Generation {
                 let counted = metrics.site(site.names.first().map_or("", String::as_str));
                 let peers = |backend: &Option<config::Backend>, role| {
                     let backend = backend.as_ref()?;
-                    Some(Peers::new(backend, &config.timeouts, counted.backend(role).clone()))
+                    Some(Peers::new(backend, role, &config, &backends, counted.backend(role).clone()))
                 };
                 Site {
                     settings: site.clone(),
@@ -123,12 +126,13 @@ impl Generation {
             .enumerate()
             .flat_map(|(at, site)| site.settings.names.iter().map(move |name| (name.clone(), at)))
             .collect();
-        Ok(Self { config, guarded, page, gate, logs, metrics, sites, by_name })
+        Ok(Self { config, guarded, page, gate, logs, metrics, backends, sites, by_name })
     }
 
     /// The same generation with another gate.
     pub fn with_gate(&self, gate: Arc<Gate>) -> Result<Self, BadAdminPrefix> {
-        Self::new(self.config.clone(), gate, self.logs.clone(), self.metrics.clone())
+        let (metrics, backends) = (self.metrics.clone(), self.backends.clone());
+        Self::new(self.config.clone(), gate, self.logs.clone(), metrics, backends)
     }
 
     /// The door that `target` leads to.

@@ -2,7 +2,9 @@
 //! modules beside this.
 
 mod answer;
+mod ask;
 mod cached;
+mod contain;
 mod context;
 mod cross_site;
 mod error_page;
@@ -12,6 +14,7 @@ mod generation;
 mod host;
 mod local;
 mod measure;
+mod nar;
 mod pace;
 mod page;
 mod phases;
@@ -21,6 +24,9 @@ mod refusals;
 mod relay;
 mod session;
 mod ui;
+
+#[cfg(test)]
+mod tests;
 
 pub use context::Context;
 pub use generation::{Generation, Live, Logs, Site};

@@ -13,8 +13,10 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::v1::server::HttpSession;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tracing::field::Empty;
-use tracing::{Instrument, debug_span, warn};
+use tracing::{Instrument, debug, debug_span, warn};
 
+use super::ask::Question;
+use super::contain::{Panicked, contain};
 use super::context::{Context, connection};
 use super::error_page::Problem;
 use super::failure::{problem_of, reason};
@@ -30,7 +32,7 @@ use crate::admin::Administrator;
 use crate::backend::{self, Head, Pool, Use};
 use crate::cache::Cache;
 use crate::history::Failed;
-use crate::limits::Limiter;
+use crate::limits::{Limiter, network_of};
 use crate::listen::{Respond, Stream};
 use crate::log::Entry;
 use crate::metrics::{CacheOutcome, Worker, waiting};
@@ -49,6 +51,9 @@ pub struct Gatekeeper {
     pool: Arc<Pool>,
     page: Arc<Page>,
     worker: Arc<Worker>,
+    /// What a test has go wrong.
+    #[cfg(test)]
+    pub(super) fault: Option<fn(&[u8])>,
 }
 
 impl Respond for Gatekeeper {
@@ -82,7 +87,17 @@ impl Gatekeeper {
         page: Arc<Page>,
         worker: Arc<Worker>,
     ) -> Self {
-        Self { live, cache, limiter, challenges, pool: Arc::default(), page, worker }
+        Self {
+            live,
+            cache,
+            limiter,
+            challenges,
+            pool: Arc::default(),
+            page,
+            worker,
+            #[cfg(test)]
+            fault: None,
+        }
     }
 
     /// Answers a request that was read, and counts and logs it. False when the answer is not whole, or when it should be
@@ -91,9 +106,11 @@ impl Gatekeeper {
         let mut ctx = Context::new(&self.live);
         self.begin(session, &ctx);
         let span = debug_span!("request", id = %ctx.id, route = Empty, status = Empty);
-        let is_reusable = match self.answer(session, &mut ctx).instrument(span.clone()).await {
-            Ok(()) => true,
-            Err(error) => Box::pin(self.fail(session, &mut ctx, &error).instrument(span.clone())).await,
+        let answered = contain(ctx.id, self.answer(session, &mut ctx).instrument(span.clone())).await;
+        let is_reusable = match answered {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => Box::pin(self.fail(session, &mut ctx, &error).instrument(span.clone())).await,
+            Err(Panicked) => Box::pin(self.apologise(session, &ctx)).await,
         };
         span.record("route", ctx.route.token()).record("status", status(session));
         self.log(session, &ctx);
@@ -118,6 +135,10 @@ impl Gatekeeper {
     }
 
     async fn answer(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        #[cfg(test)]
+        if let Some(fault) = self.fault {
+            fault(plan::target_of(session.req_header()));
+        }
         if session.head_size() > LARGEST_HEAD {
             return self.refuse(session, ctx, &Problem::HeadTooLarge).await;
         }
@@ -164,12 +185,12 @@ impl Gatekeeper {
         ctx.read_timeout = ui::read_timeout(ctx, session.req_header(), upstream);
         match upstream.kept.filter(|_| session.is_body_empty()) {
             Some(kept) => {
-                let mut outcome = None;
+                let mut noted = cached::Noted::default();
                 let (cache, worker) = (&self.cache, &self.worker);
                 let pace = Pace::of(&self.limiter, worker, session, ctx);
-                let serve = cached::serve(cache, worker, session, ctx, upstream, kept, &mut outcome, pace);
+                let serve = cached::serve(cache, worker, session, ctx, upstream, kept, &mut noted, pace);
                 let served = Box::pin(serve).await;
-                ctx.cache = outcome;
+                (ctx.cache, ctx.cache_failed) = (noted.outcome, noted.failed);
                 served
             }
             None => self.relay(session, ctx, upstream).await,
@@ -181,7 +202,7 @@ impl Gatekeeper {
             // A client that does not speak as we do may mean something else by what it sends next.
             session.set_keepalive(None);
         }
-        Box::pin(answer::send_problem(session, ctx.id, problem)).await
+        Box::pin(answer::send_problem(session, ctx.id, problem, None)).await
     }
 
     async fn serve_page(
@@ -266,17 +287,21 @@ impl Gatekeeper {
                 self.cache.invalidate(key, response.status.as_u16(), &response.headers);
             }
         };
-        let exchange = Exchange {
+        let question = Question {
             peers: peers_of(ctx.site(), upstream)?,
-            usage: if body.is_some() { Use::Fresh } else { upstream.usage },
+            usage: if body.is_some() && upstream.usage == Use::Pooled { Use::Fresh } else { upstream.usage },
             repeatable: upstream.repeatable && body.is_none(),
             read_timeout: ctx.read_timeout,
-            pool: &self.pool,
+            pool: Some(&self.pool),
             worker: &self.worker,
-            spent: &ctx.spent,
-            changed: &changed,
+            client: network_of(connection(session).peer.ip()),
         };
+        let exchange = Exchange { question, spent: &ctx.spent, changed: &changed };
         let pace = Pace::of(&self.limiter, &self.worker, session, ctx);
+        if exchange.question.usage == Use::Nar {
+            let key = nar_key(site_name(ctx), plan::target_of(session.req_header()));
+            return Box::pin(exchange.run_nar(session, &make, key, body, pace)).await;
+        }
         exchange.run(session, &make, body, pace).await
     }
 
@@ -286,7 +311,8 @@ impl Gatekeeper {
             return false;
         };
         let has_begun = session.status_sent().is_some();
-        if problem.status() >= 500 {
+        // A turn that did not come is counted where that was decided, and told once.
+        if problem.status() >= 500 && !matches!(problem, Problem::Unavailable) {
             let what = if has_begun { "an answer was cut off" } else { problem.title() };
             self.note_failure(ctx, &problem, what, error);
         }
@@ -298,23 +324,45 @@ impl Gatekeeper {
             // Where a request that is broken ends is a matter of opinion: nothing behind it is taken for another.
             session.set_keepalive(None);
         }
-        let sent = answer::send_problem(session, ctx.id, &problem).await;
+        let sent = answer::send_problem(session, ctx.id, &problem, ctx.cache_failed.take()).await;
         // A batch of lookups should not end because one of them failed.
         sent.is_ok() && session.is_body_done()
+    }
+
+    /// Tells the client of a fault of ours, which the log has already. What it has left of the connection is good for
+    /// nothing else.
+    async fn apologise(&self, session: &mut Session, ctx: &Context) -> bool {
+        self.remember(ctx, &Problem::Internal, "a panic: see the log".to_owned());
+        if session.status_sent().is_none() {
+            session.set_keepalive(None);
+            // A client that has left misses nothing.
+            let _ = answer::send_problem(session, ctx.id, &Problem::Internal, None).await;
+        }
+        false
     }
 
     /// Counts what is our fault or a backend's, and says so.
     fn note_failure(&self, ctx: &Context, problem: &Problem, what: &str, error: &Error) {
         measure::backend_failed(&self.worker, ctx, problem, || reason(error));
         let site = site_name(ctx);
-        warn!("{site}: {} {what} (id {}): {}", problem.status(), ctx.id, reason(error));
+        let (status, id, why) = (problem.status(), ctx.id, reason(error));
+        if is_known_outage(ctx, error) {
+            debug!("{site}: {status} {what} (id {id}): {why}");
+        } else {
+            warn!("{site}: {status} {what} (id {id}): {why}");
+        }
+        self.remember(ctx, problem, format!("{what}: {why}"));
+    }
+
+    /// For the gate's own page.
+    fn remember(&self, ctx: &Context, problem: &Problem, reason: String) {
         self.page.errors().record(Failed {
             at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             id: ctx.id.to_string(),
-            site: site.to_owned(),
+            site: site_name(ctx).to_owned(),
             route: ctx.route.token(),
             status: problem.status(),
-            reason: format!("{what}: {}", reason(error)),
+            reason,
         });
     }
 
@@ -353,6 +401,21 @@ impl Gatekeeper {
         };
         if connection.tls.is_some() { &logs.https } else { &logs.http }.record(&entry);
     }
+}
+
+/// Names all that publish is told in a request for a nar, so that the answers to equal ones are equal.
+fn nar_key(host: &str, target: &[u8]) -> Vec<u8> {
+    [host.as_bytes(), b"\0", target].concat()
+}
+
+/// Whether a backend could not be reached, and the log has said so already: once for all requests of an outage.
+fn is_known_outage(ctx: &Context, error: &Error) -> bool {
+    let is_connecting = matches!(
+        error.etype(),
+        ErrorType::ConnectRefused | ErrorType::ConnectTimedout | ErrorType::ConnectError
+    );
+    let peers = ctx.upstream.and_then(|upstream| peers_of(ctx.site(), upstream).ok());
+    is_connecting && peers.is_some_and(|peers| !peers.is_to_be_told())
 }
 
 /// The status that was sent, or 499 where the client left before there was one, as nginx has it.

@@ -313,7 +313,7 @@ mod tests {
             let off = Arc::new(AccessLog::off());
             let gate = Arc::new(Gate::load(Path::new("/nonexistent"), &[]));
             let logs = Logs { http: off.clone(), https: off };
-            Self(Generation::new(Arc::new(config), gate, logs, Metrics::new(1)).unwrap())
+            Self(Generation::new(Arc::new(config), gate, logs, Metrics::new(1), Arc::default()).unwrap())
         }
 
         fn ask(&self, connection: &ConnectionInfo, method: &str, host: &str, target: &str) -> (usize, Plan) {

@@ -13,51 +13,33 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, header};
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::v1::client::HttpSession as Upstream;
-use pingora::{Error, ErrorSource, ErrorType, Result};
-use tokio::io::AsyncWriteExt;
+use pingora::http::ResponseHeader;
+use pingora::{Error, ErrorType, Result};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug_span};
 
+use super::ask::{MakeRequest, Question};
 use super::context::connection;
 use super::error_page::Problem;
 use super::forward::adapt_response;
 use super::pace::{self, Pace};
 use super::pulse;
 use super::session::Session;
-use crate::backend::{BackendStream, Head, Incoming, Peers, Pool, Use};
+use crate::backend::{Asked, Incoming, Use};
 use crate::limits::Held;
 use crate::metrics::{Refused, Share, Spent, Worker, waiting};
-
-/// How often a request is sent anew that its backend dropped without a word.
-const TRIES: usize = 3;
 
 /// A request body is small, and is not waited for longer than this.
 const WHOLE_BODY: Duration = Duration::from_secs(60);
 
-/// Makes the backend's request from the client's; called for each try.
-pub type MakeRequest<'a> = dyn Fn(&Session) -> Result<Head> + Send + Sync + 'a;
-
 /// Where a request goes, and how.
 pub struct Exchange<'a> {
-    /// The backend.
-    pub peers: &'a Peers,
-    /// How its connections are used.
-    pub usage: Use,
-    /// Asking twice does no harm.
-    pub repeatable: bool,
-    /// How long the backend may say nothing, where that is not as for all.
-    pub read_timeout: Option<Duration>,
-    /// The idle connections of this worker.
-    pub pool: &'a Arc<Pool>,
-    /// What this worker counts.
-    pub worker: &'a Arc<Worker>,
+    /// What is asked.
+    pub question: Question<'a>,
     /// Where the request's time goes.
     pub spent: &'a Spent,
     /// Told of the answer's head, before the client is, where the request may have changed something (RFC 9110
@@ -145,17 +127,37 @@ impl Exchange<'_> {
     pub async fn run(
         &self,
         session: &mut Session,
-        make: &MakeRequest<'_>,
+        make: &MakeRequest<'_, Session>,
         body: Option<Body>,
         mut pace: Option<Box<Pace>>,
     ) -> Result<()> {
-        let _asked = self.peers.asked(self.worker);
         self.spent.asked.increment();
-        let ask = self.ask(session, make, body.as_ref().map(|body| &body.bytes));
-        let ask = ask.instrument(debug_span!("backend", name = self.peers.name()));
-        let mut incoming = waiting(&self.spent.backend, ask).await?;
+        let (incoming, asked) = self.ask(session, make, body.as_ref().map(|body| &body.bytes)).await?;
         // However long the client takes for the answer, nobody needs it any more.
         drop(body);
+        self.pass_on(session, incoming, asked, &mut pace).await
+    }
+
+    /// Sends the request until there is the head of an answer.
+    pub(super) async fn ask(
+        &self,
+        session: &mut Session,
+        make: &MakeRequest<'_, Session>,
+        body: Option<&Bytes>,
+    ) -> Result<(Incoming, Asked)> {
+        let ask = self.question.ask(session, make, body);
+        let ask = ask.instrument(debug_span!("backend", name = self.question.peers.name()));
+        waiting(&self.spent.backend, ask).await
+    }
+
+    /// Sends an answer to the client, at its pace.
+    pub(super) async fn pass_on(
+        &self,
+        session: &mut Session,
+        mut incoming: Incoming,
+        _asked: Asked,
+        pace: &mut Option<Box<Pace>>,
+    ) -> Result<()> {
         let Some(response) = incoming.take_head() else {
             return Err(Error::new(ErrorType::InternalError));
         };
@@ -165,119 +167,19 @@ impl Exchange<'_> {
         let head_only = session.req_header().method == Method::HEAD;
         send_head(session, response).await?;
         if !head_only {
-            send_body(session, &mut incoming, self.patience(), self.spent, &mut pace).await?;
+            send_body(session, &mut incoming, self.question.patience(), self.spent, pace).await?;
         }
-        if self.usage == Use::Pooled
+        if self.question.usage == Use::Pooled
+            && let Some(pool) = self.question.pool
             && let Some(stream) = incoming.into_reusable().await
         {
-            self.pool.put(self.peers.key(), stream);
+            pool.put(self.question.peers.key(), stream);
         }
         Ok(())
     }
-
-    /// How long the backend may say nothing.
-    fn patience(&self) -> Duration {
-        self.read_timeout.unwrap_or(self.peers.timeouts(self.usage).0)
-    }
-
-    /// Sends the request until there is the head of an answer.
-    async fn ask(
-        &self,
-        session: &mut Session,
-        make: &MakeRequest<'_>,
-        body: Option<&Bytes>,
-    ) -> Result<Incoming> {
-        let mut tries = 0;
-        // One idle connection at the most: what is dropped once may be dropped for what was asked, and the others are
-        // good for somebody else.
-        let mut pooled = if self.usage == Use::Pooled { self.pool.take(self.peers.key()) } else { None };
-        loop {
-            let was_pooled = pooled.is_some();
-            let stream = match pooled.take() {
-                Some(stream) => stream,
-                None => while_client_waits(session, self.peers.connect(self.worker), Duration::MAX).await?,
-            };
-            let head = make(session)?;
-            match self.converse(session, stream, head, body).await {
-                Ok(incoming) => return Ok(incoming),
-                // A pooled connection may have been closed while the request was on its way, and a backend that
-                // is restarted drops what it was doing. Both are saved by asking again.
-                Err(error) if self.repeatable && was_dropped(&error) && (was_pooled || tries < TRIES) => {
-                    tries += usize::from(!was_pooled);
-                    self.peers.counted(self.worker).retries.increment();
-                }
-                Err(error) if *error.esource() == ErrorSource::Upstream => {
-                    return Err(error.more_context(format!("backend {}", self.peers.name())));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// One request, up to the head of its answer.
-    async fn converse(
-        &self,
-        session: &mut Session,
-        mut stream: Box<BackendStream>,
-        head: Head,
-        body: Option<&Bytes>,
-    ) -> Result<Incoming> {
-        let patience = self.peers.timeouts(self.usage).1;
-        match head {
-            Head::Written(head) => {
-                write_out(&mut stream, &head, patience).await.map_err(|error| error.into_up())?;
-                while_client_waits(session, Incoming::read(stream), self.patience()).await
-            }
-            Head::Fields(request) => {
-                let upstream = write_fields(stream, request, body, patience);
-                let upstream = upstream.await.map_err(|error| error.into_up())?;
-                while_client_waits(session, Incoming::of(upstream), self.patience()).await
-            }
-        }
-    }
 }
 
-/// A method that is expected to have a body says so when it has none (RFC 9110 section 8.6).
-fn set_length(request: &mut RequestHeader, body: Option<&Bytes>) -> Result<()> {
-    if body.is_some() || matches!(request.method, Method::POST | Method::PUT | Method::PATCH) {
-        request.insert_header(header::CONTENT_LENGTH, body.map_or(0, Bytes::len))?;
-    }
-    Ok(())
-}
-
-/// Writes a head that needs no fields set up.
-async fn write_out(stream: &mut BackendStream, head: &[u8], patience: Duration) -> Result<()> {
-    let write = async {
-        stream.write_all(head).await?;
-        stream.flush().await
-    };
-    match timeout(patience, write).await {
-        Ok(written) => {
-            written.map_err(|error| Error::because(ErrorType::WriteError, "a request head", error))
-        }
-        Err(_) => Err(Error::new(ErrorType::WriteTimedout)),
-    }
-}
-
-/// Has the engine write a head, and what belongs to it.
-async fn write_fields(
-    stream: Box<BackendStream>,
-    mut request: Box<RequestHeader>,
-    body: Option<&Bytes>,
-    patience: Duration,
-) -> Result<Box<Upstream>> {
-    set_length(&mut request, body)?;
-    let mut upstream = Box::new(Upstream::new(stream));
-    upstream.write_timeout = Some(patience);
-    upstream.write_request_header(request).await?;
-    if let Some(body) = body {
-        upstream.write_body(body).await?;
-        upstream.finish_body().await?;
-    }
-    Ok(upstream)
-}
-
-async fn send_head(session: &mut Session, mut response: ResponseHeader) -> Result<()> {
+pub(super) async fn send_head(session: &mut Session, mut response: ResponseHeader) -> Result<()> {
     let sized = response.headers.contains_key(header::CONTENT_LENGTH);
     if !sized && !matches!(response.status.as_u16(), 204 | 304) {
         response.insert_header(header::TRANSFER_ENCODING, "chunked")?;
@@ -357,16 +259,11 @@ async fn send_gathered(session: &Session) -> Result<()> {
     }
 }
 
-/// Whether the backend closed the connection before there was a whole head of an answer.
-pub(super) fn was_dropped(error: &Error) -> bool {
-    matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
-        && *error.esource() == ErrorSource::Upstream
-}
-
 #[cfg(test)]
 mod tests {
     use pingora::protocols::http::v1::server::HttpSession;
     use pingora::protocols::l4::stream::Stream as TcpSession;
+    use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;

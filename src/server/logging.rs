@@ -14,6 +14,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::log::RequestId;
 use crate::log::finder::addresses;
 
 /// The variable that says how much is told.
@@ -112,8 +113,10 @@ fn describe(payload: &(dyn Any + Send), place: Option<&Location<'_>>) -> String 
     masked.push_str(message.get(end..).unwrap_or_default());
     let place = place.map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
     let thread = thread::current();
+    let request = RequestId::current().map_or_else(String::new, |id| format!(" (id {id})"));
     // One line, whatever it says: the rest of the program's log has a line for everything.
-    format!("PANIC in {} at {place}: {}\n", thread.name().unwrap_or("a thread"), masked.escape_debug())
+    let thread = thread.name().unwrap_or("a thread");
+    format!("PANIC in {thread} at {place}{request}: {}\n", masked.escape_debug())
 }
 
 #[cfg(test)]

@@ -51,7 +51,8 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
     if let Some(closed) = gate.closed_because() {
         notes.push(format!("{} is closed: {closed}", config.admin.prefix));
     }
-    let generation = Generation::new(Arc::new(config), gate, logs, supervisor.metrics.clone())
+    let (metrics, backends) = (supervisor.metrics.clone(), old.backends.clone());
+    let generation = Generation::new(Arc::new(config), gate, logs, metrics, backends)
         .map_err(|error| format!("admin.prefix: {error}"))?;
 
     supervisor.store.replace(certificates);

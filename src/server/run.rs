@@ -199,7 +199,7 @@ impl Prepared {
         let last_seen = Arc::new(LastSeen::load(&config.paths.state));
         let metrics = Metrics::new(cores);
         let gate = load_gate(&config, &last_seen);
-        let generation = Generation::new(config.clone(), gate, logs, metrics.clone())
+        let generation = Generation::new(config.clone(), gate, logs, metrics.clone(), Arc::default())
             .map_err(|error| RunError::Refused(format!("admin.prefix: {error}")))?;
         let live: Arc<Live> = Arc::new(ArcSwap::from_pointee(generation));
         let caps = Arc::new(Caps::default());

@@ -46,6 +46,11 @@
         (("nar" "live" item)            ; not baked: no length, not chunked, and the connection stays open
          (thread-body '((content-type . (application/x-nix-archive))) #f 'hold
                       (lambda (port) (put-bytevector port (pattern-bytes item 20000)))))
+        (("nar" "compressing" tenths)   ; the same, and it takes as long as compressing does
+         (let ((tenths (string->number tenths)))
+           (thread-body '((content-type . (application/x-nix-archive))) #f 'hold
+                        (lambda (port)
+                          (blocks port tenths (pattern-bytes "live" 1024) 100000)))))
         (("nar" "big" mib)
          (let ((mib (string->number mib)))
            (thread-body (list nar-type) (* mib 1048576) 'pool

@@ -7,6 +7,8 @@ mod access_log;
 mod acme;
 mod admin;
 mod anonip;
+mod backend_care;
+mod backend_faults;
 mod backends;
 mod cache;
 mod check;

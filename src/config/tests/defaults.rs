@@ -172,6 +172,7 @@ fn the_defaults_are_those_of_the_design() {
             backend_restart: seconds(5),
             idle: seconds(65),
             routes: vec![],
+            queue: seconds(10),
         },
         access_log: AccessLog {
             http: LogTarget::File(PathBuf::from("/var/log/farmgate/http.access.log")),
@@ -194,6 +195,7 @@ fn the_defaults_are_those_of_the_design() {
             total_rate: None,
             requests: vec![],
             refused_agents: vec![],
+            backend: BackendLimits { requests: 64, nars: 256, queue: 4096 },
         },
         process: Process { user: None, group: None, landlock: true, seccomp: true, core_dumps: false },
     };

@@ -146,6 +146,11 @@ pub(super) fn backends(out: &mut Families<'_>, sites: &[Arc<Site>]) -> fmt::Resu
             "Requests sent again because the backend had dropped them without an answer",
             |shard| &shard.retries,
         ),
+        (
+            "farmgate_backend_refused",
+            "Requests answered with 503 because their turn at a backend did not come in time",
+            |shard| &shard.refused,
+        ),
         ("farmgate_backend_errors", "Requests answered with 502 or 504 because of a backend", |shard| {
             &shard.errors
         }),
@@ -153,6 +158,27 @@ pub(super) fn backends(out: &mut Families<'_>, sites: &[Arc<Site>]) -> fmt::Resu
         let series = backends.iter().map(|(labels, backend)| (labels.as_slice(), backend.sum(counter)));
         out.counters(name, help, series)?;
     }
+    let waits: Vec<_> = backends.iter().map(|(labels, backend)| (labels, backend.queue_waits())).collect();
+    let mut family = out.0.encode_descriptor(
+        "farmgate_backend_queue_seconds",
+        "How long requests waited for their turn at a backend; those that had a turn at once are not in it",
+        None,
+        MetricType::Histogram,
+    )?;
+    for (labels, all) in &waits {
+        let labels = labels.as_slice();
+        family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+            all.sum(),
+            all.count(),
+            &all.buckets(),
+            None,
+        )?;
+    }
+    out.gauges(
+        "farmgate_backend_waiting",
+        "Requests that wait for their turn at a backend",
+        backends.iter().map(|(labels, backend)| (labels.as_slice(), backend.waiting())),
+    )?;
     out.gauges(
         "farmgate_backend_requests",
         "Requests that a backend is at",

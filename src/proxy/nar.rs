@@ -1,0 +1,136 @@
+//! Nars, of which publish compresses some while it sends them: see [`crate::backend::nars`].
+
+use bytes::Bytes;
+use http::{Method, header};
+use pingora::http::ResponseHeader;
+use pingora::{Error, Result};
+
+use super::ask::{AS_LONG_AS_IT_TAKES, MakeRequest};
+use super::pace::{self, Pace};
+use super::relay::{Body, Exchange, send_head, while_client_waits};
+use super::session::Session;
+use crate::backend::{Asked, Incoming, Joined, NarSlot, Outcome, Whole};
+use crate::metrics::waiting;
+
+impl Exchange<'_> {
+    /// Answers with a nar or a file. `key` names all that makes a difference to the answer.
+    pub async fn run_nar(
+        &self,
+        session: &mut Session,
+        make: &MakeRequest<'_, Session>,
+        key: Vec<u8>,
+        body: Option<Body>,
+        mut pace: Option<Box<Pace>>,
+    ) -> Result<()> {
+        let pace = &mut pace;
+        self.spent.asked.increment();
+        // No body of the answer is wanted, or one of the request may make a difference: there is nothing to share.
+        if session.req_header().method == Method::HEAD || body.is_some() {
+            let bytes = body.as_ref().map(|body| &body.bytes);
+            let (incoming, asked, _slot) = self.ask_for_nar(session, make, bytes).await?;
+            drop(body);
+            return self.pass_on(session, incoming, asked, pace).await;
+        }
+        let patience = self.question.patience();
+        loop {
+            let first = match self.question.peers.live_nars().join(key.clone()) {
+                Joined::First(first) => first,
+                Joined::Later(later) => {
+                    let outcome = async { Ok(tokio::time::timeout(patience, later.outcome()).await) };
+                    let outcome = while_client_waits(session, outcome, AS_LONG_AS_IT_TAKES);
+                    match waiting(&self.spent.backend, outcome).await? {
+                        Ok(Some(Outcome::Whole(whole))) => {
+                            return self.send_whole(session, &whole, pace).await;
+                        }
+                        // Whoever asked has left, or has failed: that need not mean anything for this one.
+                        Ok(None) => continue,
+                        // Also when it took too long: one that is slow must not hold up others for ever.
+                        Ok(Some(_)) | Err(_) => {
+                            let (incoming, asked, _slot) = self.ask_for_nar(session, make, None).await?;
+                            return self.pass_on(session, incoming, asked, pace).await;
+                        }
+                    }
+                }
+            };
+            let (incoming, asked, slot) = self.ask_for_nar(session, make, None).await?;
+            let head = incoming.head().filter(|head| is_live(head)).cloned();
+            let Some(head) = head else {
+                first.each_alone();
+                return self.pass_on(session, incoming, asked, pace).await;
+            };
+            let mut reader = first.share(head.clone(), incoming, patience, (asked, slot));
+            send_head(session, head).await?;
+            loop {
+                let part = while_client_waits(session, reader.next(), AS_LONG_AS_IT_TAKES);
+                let Some(part) = waiting(&self.spent.backend, part).await? else { break };
+                self.send_part(session, part, pace).await?;
+            }
+            return finish(session).await;
+        }
+    }
+
+    /// A nar holds a slot of its own to its end.
+    async fn ask_for_nar(
+        &self,
+        session: &mut Session,
+        make: &MakeRequest<'_, Session>,
+        body: Option<&Bytes>,
+    ) -> Result<(Incoming, Asked, NarSlot)> {
+        let question = &self.question;
+        let slot = match question.peers.try_nar_slot(question.client) {
+            Some(slot) => slot,
+            None => {
+                let slot = question.peers.nar_slot(question.client, question.worker);
+                let slot = while_client_waits(session, slot, AS_LONG_AS_IT_TAKES);
+                waiting(&self.spent.backend, slot).await?
+            }
+        };
+        let (incoming, asked) = self.ask(session, make, body).await?;
+        Ok((incoming, asked, slot))
+    }
+
+    async fn send_whole(
+        &self,
+        session: &mut Session,
+        whole: &Whole,
+        pace: &mut Option<Box<Pace>>,
+    ) -> Result<()> {
+        let mut head = whole.head.clone();
+        // Now it is known, and tells the client whether it got all of it.
+        head.insert_header(header::CONTENT_LENGTH, whole.length)?;
+        send_head(session, head).await?;
+        for part in &whole.parts {
+            self.send_part(session, part.clone(), pace).await?;
+        }
+        finish(session).await
+    }
+
+    async fn send_part(
+        &self,
+        session: &mut Session,
+        mut part: Bytes,
+        pace: &mut Option<Box<Pace>>,
+    ) -> Result<()> {
+        while !part.is_empty() {
+            let now = part.split_to(pace::allowed(pace, session, part.len(), self.spent).await?);
+            let written = async {
+                match &mut *session {
+                    Session::H1(http1) => http1.write_body(&now).await.map(drop),
+                    other => other.write_response_body(now, false).await,
+                }
+            };
+            waiting(&self.spent.client, written).await.map_err(|error: Box<Error>| error.into_down())?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether publish compresses while it sends: such an answer ends with its connection.
+fn is_live(head: &ResponseHeader) -> bool {
+    let has = |name| head.headers.contains_key(name);
+    head.status == http::StatusCode::OK && !has(header::CONTENT_LENGTH) && !has(header::TRANSFER_ENCODING)
+}
+
+async fn finish(session: &mut Session) -> Result<()> {
+    session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
+}
