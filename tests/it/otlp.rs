@@ -58,7 +58,7 @@ fn varint(message: &mut &[u8]) -> u64 {
     number
 }
 
-fn inner<'m>(message: &'m [u8], number: u64) -> impl Iterator<Item = &'m [u8]> {
+fn inner(message: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
     fields(message).into_iter().filter_map(move |(field, value)| match value {
         Value::Bytes(bytes) if field == number => Some(bytes),
         _ => None,
