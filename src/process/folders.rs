@@ -79,6 +79,12 @@ fn is_device(path: &Path) -> bool {
 }
 
 impl Need {
+    /// A file that nothing names and that may be read all the same.
+    pub(crate) fn read(path: &Path) -> Self {
+        let path = path.to_owned();
+        Self { key: String::new(), path, is_folder: false, is_expendable: false, uses: Use::Read }
+    }
+
     /// The folders in which it is, or will be: where its name is, where links on the way lead, and where a link is that
     /// may be turned to another place beside it, as certbot and our own store turn theirs.
     pub(crate) fn places(&self) -> BTreeSet<PathBuf> {

@@ -37,6 +37,8 @@ const SYSTEM: [&str; 11] = [
     "/var/cache/nscd",
     "/var/lib/sss",
 ];
+/// Where certbot has a folder of links for each certificate.
+const CERTBOT: &str = "/etc/letsencrypt/live";
 /// Written to by anybody.
 const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 /// Where the roots of CAs are said to be elsewhere.
@@ -171,6 +173,9 @@ fn reads(config: &Config) -> Vec<PathBuf> {
     let mut reads = places(config, Use::Read);
     reads.extend(SYSTEM.iter().map(PathBuf::from).filter(|path| path.exists()));
     reads.extend(ROOTS.iter().filter_map(std::env::var_os).map(PathBuf::from).filter(|path| path.exists()));
+    // What stands in for a certificate that is not there yet: links, as a rule into a folder beside.
+    let of_certbot = std::fs::read_dir(CERTBOT).into_iter().flatten().flatten();
+    reads.extend(of_certbot.flat_map(|site| Need::read(&site.path().join("privkey.pem")).places()));
     // Where the file of the name servers really is, if somebody else keeps it.
     let resolver = Path::new("/etc/resolv.conf").canonicalize().ok();
     reads.extend(resolver.and_then(|path| path.parent().map(Path::to_owned)));

@@ -1,8 +1,8 @@
 //! The lists of system calls: for x86-64 and arm64, and for any C library that this program may be linked with.
 //!
-//! `ALLOWED` has what strace saw of the gate (over the tests, over `run` and an exec of itself), what glibc 2.28 to 2.41 call
-//! in its place or to start a program, and what the runtime and the allocator fall back to. To look for what is missing:
-//! `strace -f -e status=failed -e inject=none farmgate run`, and EPERM in what it says.
+//! `ALLOWED` has what strace saw of a gate that runs, what glibc 2.28 to 2.41 call in its place or to start a program, and
+//! what the runtime and the allocator fall back to. The integration tests run with it in force. To look for what is
+//! missing: `strace -f -Z farmgate run`, and EPERM in what it says.
 
 use std::ops::Range;
 
