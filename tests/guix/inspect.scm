@@ -70,6 +70,13 @@
       (unless (string=? name "farmgate/farmgate.toml")
         (error "not where farmgate looks for it:" name))
       (display (mixed-text-file-text content)))))
+  (("refuse" files ...)
+   (for-each (lambda (file)
+               (say (basename file)
+                    (catch #t
+                      (lambda () (load file) "was taken")
+                      (lambda problem (format #f "~s" problem)))))
+             files))
   (("start" file)
    (let ((service (shepherd-service-of 'farmgate (configuration file))))
      (run (shepherd-service-start service) shepherd)

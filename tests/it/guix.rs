@@ -115,7 +115,7 @@ fn a_value_that_farmgate_would_refuse_is_refused_with_the_name_of_its_field() {
     }
     let folder = scratch("guix");
     let source = fs::read_to_string(tests_folder().join("guix/everything.scm")).expect("the source");
-    for (good, bad, field) in [
+    let cases = [
         ("(connect \"1s\")", "(connect \"1 second\")", "connect"),
         ("(max-size \"2GiB\")", "(max-size \"2GB\")", "max-size"),
         ("(plain-http \"substitutes\")", "(plain-http \"sometimes\")", "plain-http"),
@@ -125,15 +125,18 @@ fn a_value_that_farmgate_would_refuse_is_refused_with_the_name_of_its_field() {
         ("(certificate \"acme\")", "(certificate \"acme.pem\")", "certificate"),
         ("(names '(\"three.example.org\"))", "(names \"three.example.org\")", "names"),
         ("(idle \"500ms\")", "(idel \"500ms\")", "idel"),
-    ] {
+    ];
+    let mut command = inspect(&["refuse"]);
+    for (at, (good, bad, _)) in cases.iter().enumerate() {
         assert!(source.contains(good), "{good}");
-        let file = folder.join("bad.scm");
+        let file = folder.join(format!("{at}.scm"));
         fs::write(&file, source.replacen(good, bad, 1)).expect("write");
-        let mut command = inspect(&["toml", &file.display().to_string()]);
-        let output = output(command.env("FOLDER", &folder));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{bad} was taken");
-        assert!(said.contains(field), "{field} in\n{said}");
+        command.arg(file);
+    }
+    let said = run(command.env("FOLDER", &folder));
+    assert_eq!(said.lines().count(), cases.len(), "{said}");
+    for (line, (_, bad, field)) in said.lines().zip(cases) {
+        assert!(!line.contains("was taken") && line.contains(field), "{bad}: {field} in {line}");
     }
 }
 
