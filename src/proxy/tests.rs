@@ -18,6 +18,7 @@ use crate::cache::Cache;
 use crate::config;
 use crate::control::Status;
 use crate::history::History;
+use crate::limits::Limiter;
 use crate::listen::{Acceptor, Caps, Limits, Protocol};
 use crate::log::AccessLog;
 use crate::metrics::Metrics;
@@ -47,12 +48,19 @@ fn serve(folder: &Path, fault: fn(&[u8])) -> SocketAddr {
     let history = Arc::new(History::load(folder, Instant::now()));
     let page = Arc::new(Page::new(folder, Arc::new(Nothing), history, Arc::default()).unwrap());
     let challenges = Arc::new(Challenges::new(folder));
-    let options = ConnectionOptions { server: Default::default(), http2: Default::default() };
-    let mut app = Gatekeeper::new(live.clone(), cache, challenges, page, worker.clone(), options);
+    let limiter = Limiter::new(&live.load().config.limits);
+    let mut app = Gatekeeper::new(live.clone(), cache, limiter, challenges, page, worker.clone());
     app.fault = Some(fault);
     let seconds = Duration::from_secs;
-    let limits =
-        Limits { connections: 9, per_client: 9, header_timeout: seconds(60), send_timeout: seconds(60) };
+    let limits = Limits {
+        connections: 9,
+        per_client: 9,
+        header_timeout: seconds(60),
+        send_timeout: seconds(60),
+        idle: seconds(60),
+        requests: 100,
+        age: seconds(60),
+    };
     let acceptor = Acceptor {
         app: Arc::new(app),
         protocol: Protocol::Http,
@@ -89,7 +97,7 @@ fn ask(connection: &mut TcpStream, target: &str, end: &str) -> String {
 
 /// In a process of its own, which has the program's way of telling of panics.
 fn child() {
-    crate::server::logging::to_stderr();
+    let _logging = crate::server::logging::to_stderr();
     let folder = tempfile::tempdir().unwrap();
     let address = serve(folder.path(), |target| {
         assert!(!target.starts_with(b"/panic"), "no room for 203.0.113.77");
