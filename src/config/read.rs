@@ -262,7 +262,8 @@ fn process(table: &mut Reader<'_, '_>) -> Process {
         let complaint = Complaint::new("there is a group and no user");
         table.error(
             group.span(),
-            "group",
+            // It is that one which is wrong: by not being there.
+            "user",
             complaint.hint("add user = \"farmgate\", or whoever it is to run as"),
         );
     }
