@@ -198,6 +198,13 @@ fn who_asks_too_often_for_a_page_gets_429_and_everything_else_as_ever() {
         }
     }
     assert_eq!(from(TWO).get("/search").status, 200, "another client has its own");
+    // What is refused with its body unread takes nothing along: the body is never another request.
+    let mut posting = from(ONE);
+    let inner = format!("GET /jobset/inner HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    let refusal = posting.request("POST", "/search", &[], inner.as_bytes());
+    assert!(refusal.status == 429 && refusal.closes(), "{refusal:?}");
+    posting.closed().unwrap_or_else(|broken| panic!("no clean close: {broken}"));
+    assert!(recorder.requests().iter().all(|request| request.target() != "/jobset/inner"));
     // What somebody has used up is not given back by a reload.
     gate.reload();
     assert_eq!(from(ONE).get("/search").status, 429);
