@@ -62,6 +62,18 @@
          (size "100MiB")
          (keep 7)))))
 
+     ;; Not in nginx: crawlers search the pages of a farm day and night, and some take Cuirass minutes.  Take the #; away,
+     ;; and each client gets those only so often, and crawlers that say who they are get no page at all.  Substitutes are
+     ;; not touched by it.
+     #;(limits
+        (farmgate-limits-configuration
+         (requests
+          (list
+           (farmgate-limits-requests-configuration
+            (paths '("/search" "/eval" "/jobset" "/build/*/log"))
+            (rate "30/m"))))
+         (refused-agents '("GPTBot"))))
+
      ;; Not in nginx: what Prometheus reads.
      (metrics
       (farmgate-metrics-configuration

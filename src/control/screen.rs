@@ -197,6 +197,10 @@ impl Page {
             let _ = write!(text, ", {} in flight", count(backend.requests));
         }
         self.row(&backend.role, &text);
+        if backend.waiting > 0 {
+            let waiting = format!("{} of them waiting for their turn", count(backend.waiting));
+            self.toned_row("", Tone::Warning, &waiting);
+        }
         if let Some(last) = &backend.last_error {
             let when = ago(i64::try_from(last.at).unwrap_or(now), now);
             let text = format!("last error {when}: {}", printable(&last.why));
@@ -331,6 +335,7 @@ mod tests {
                     url: "http://localhost:8081".into(),
                     up: Some(false),
                     requests: 3,
+                    waiting: 0,
                     last_error: Some(BackendFailure {
                         at: NOW as u64 - 120,
                         why: "connection\x1b refused".into(),
@@ -373,6 +378,19 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn requests_that_wait_for_a_backend_are_shown_where_there_are_any() {
+        let mut status = status();
+        assert!(!shown(&status).contains("waiting"));
+        status.sites[0].backends[0].requests = 1_064;
+        status.sites[0].backends[0].waiting = 1_000;
+        let text = shown(&status);
+        assert!(
+            text.contains("1,064 in flight\n") && text.contains(" 1,000 of them waiting for their turn\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -88,8 +88,11 @@ pub struct BackendStatus {
     pub url: String,
     /// Whether it could be reached when that was last tried; none: nobody has tried.
     pub up: Option<bool>,
-    /// Requests it is at now.
+    /// Requests it is at now, with those that wait for their turn.
     pub requests: u64,
+    /// Requests that wait for their turn, as it has enough to do.
+    #[serde(default)]
+    pub waiting: u64,
     /// The last time it could not be reached, or gave no answer.
     pub last_error: Option<BackendFailure>,
 }

@@ -22,8 +22,14 @@ impl Overview for Fixed {
 
 /// How things are at `now`, with `text` wherever there is text from outside.
 fn status(text: &str, now: u64) -> Status {
-    let backend =
-        |up, last_error| BackendStatus { role: text.into(), url: text.into(), up, requests: 0, last_error };
+    let backend = |up, last_error| BackendStatus {
+        role: text.into(),
+        url: text.into(),
+        up,
+        requests: 0,
+        waiting: 0,
+        last_error,
+    };
     let failure = BackendFailure { at: now, why: text.into() };
     let site = |not_after, up| SiteStatus {
         names: vec![text.into(), text.into()],

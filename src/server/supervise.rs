@@ -307,6 +307,7 @@ fn site_status(site: &Site, shown: &Shown) -> SiteStatus {
             url: url.clone()?,
             up: counted.health.is_up(),
             requests: counted.in_flight(),
+            waiting: counted.waiting(),
             last_error: counted
                 .health
                 .last_outage()

@@ -1,4 +1,4 @@
-;;; A configuration that sets every field, some in both ways that there are.  FOLDER is where files are.
+;;; A configuration that sets every field, some in all the ways that there are.  FOLDER is where files are.
 
 (use-modules (farmgate service)
              (gnu services)
@@ -95,7 +95,16 @@
      (send "3s")
      (nar "4s")
      (backend-restart "0s")
-     (idle "500ms")))
+     (idle "500ms")
+     (queue "5s")
+     (routes
+      (list
+       (farmgate-timeouts-route-configuration
+        (paths '("/search" "/eval"))
+        (read "6m"))
+       (farmgate-timeouts-route-configuration
+        (paths '("/jobset"))
+        (read "7m"))))))
    (access-log
     (farmgate-access-log-configuration
      (http (string-append folder "/made/log/http.log"))
@@ -116,4 +125,27 @@
      (body "2MiB")
      (header-timeout "5s")
      (connections 100)
-     (connections-per-client 10))))))
+     (connections-per-client 10)
+     (connection-requests 1000)
+     (connection-age "10m")
+     (bodies "20MiB")
+     (nar-rate "1MiB")
+     (total-rate "11MiB")
+     (requests
+      (list
+       (farmgate-limits-requests-configuration
+        (paths '("/search"))
+        (rate "30/m")
+        (burst 5))
+       (farmgate-limits-requests-configuration
+        (paths '("/build/*/log" "/eval"))
+        (rate "2/s"))))
+     (refused-agents '("GPTBot" "a \"bot\""))
+     (backend-requests 32)
+     (backend-nars 128)
+     (backend-queue 0)))
+   (process
+    (farmgate-process-configuration
+     (landlock #f)
+     (seccomp #t)
+     (core-dumps #f))))))

@@ -76,6 +76,12 @@ fn a_backend_is_asked_no_more_at_a_time_than_the_limit_says_and_everybody_is_ans
     h2.ask(HOST, "/held/h2");
     wait_for_queue(&gate, 18);
     assert_eq!(recorder.requests().len(), 3);
+    let ci = &gate.status()["sites"][0]["backends"][1];
+    assert_eq!(
+        (&ci["role"], &ci["requests"], &ci["waiting"]),
+        (&"ci".into(), &21.into(), &18.into()),
+        "{ci}"
+    );
     latch.open();
     for connection in &mut connections {
         assert_eq!(connection.response().text(), "ok");

@@ -71,7 +71,16 @@ fn the_dashboard_and_the_rules_name_metrics_and_labels_that_are_there() {
         }
     }
     // Nobody has to look at each panel to see that it is about something else.
-    for name in ["requests", "narinfos", "nar_bytes", "cache_requests", "certificate_expiry", "backend_up"] {
+    for name in [
+        "requests",
+        "narinfos",
+        "nar_bytes",
+        "cache_requests",
+        "certificate_expiry",
+        "backend_up",
+        "backend_waiting",
+        "http2_refused",
+    ] {
         assert!(dashboard.contains(&format!("farmgate_{name}")), "{name}");
     }
 }

@@ -4,7 +4,8 @@
 ;;; What stands in quotes in the file is a string here.  A field that is not set is not written, so that farmgate's own
 ;;; defaults hold, and are the ones of its README.  Names of files may also be file-like objects.
 ;;;
-;;; A new key of the configuration needs a field here.  A test compares the two.
+;;; A new key of the configuration needs a field here.  A test compares the two.  The keys process.user and process.group
+;;; have none: the Shepherd starts the gate as the user that `user' below names, so that it has nobody to become.
 
 (define-module (farmgate configuration)
   #:use-module (farmgate package)
@@ -30,6 +31,7 @@
             farmgate-configuration-access-log
             farmgate-configuration-metrics
             farmgate-configuration-limits
+            farmgate-configuration-process
 
             farmgate-site-configuration
             farmgate-certificate-configuration
@@ -50,12 +52,15 @@
             farmgate-cache-download-configuration
             farmgate-cache-logs-configuration
             farmgate-timeouts-configuration
+            farmgate-timeouts-route-configuration
             farmgate-access-log-configuration
             farmgate-access-log-configuration-http
             farmgate-access-log-configuration-https
             farmgate-rotate-configuration
             farmgate-metrics-configuration
             farmgate-limits-configuration
+            farmgate-limits-requests-configuration
+            farmgate-process-configuration
 
             listen-address
             farmgate-configuration-keys
@@ -91,6 +96,12 @@
 
 (define size? (number-with-unit? '("B" "KiB" "MiB" "GiB" "TiB")))
 
+(define request-rate? (number-with-unit? '("/s" "/m" "/h")))
+
+(define (list-of-paths? value)
+  (and (pair? value) (list-of-strings? value)
+       (every (lambda (path) (string-prefix? "/" path)) value)))
+
 (define (listen-address text)
   "Return the family (a symbol), address and port that TEXT, such as \"0.0.0.0:80\" or \"[::]:80\", names, or #f."
   (define (parse family constant host port)
@@ -123,6 +134,7 @@
 (define key-type? (word-of "p256" "p384" "rsa2048" "rsa4096"))
 (define log-level? (word-of "error" "warn" "info" "debug"))
 
+(define-maybe/no-serialization boolean)
 (define-maybe/no-serialization string)
 (define-maybe/no-serialization list-of-strings)
 (define-maybe/no-serialization file-name)
@@ -325,6 +337,19 @@
    maybe-farmgate-cache-logs-configuration
    "What is kept of finished build logs."))
 
+(define-configuration/no-serialization farmgate-timeouts-route-configuration
+  (paths
+   list-of-paths
+   "Pages of Cuirass, such as @code{\"/search\"} and @code{\"/build/*/log\"}, with all that is below them.")
+  (read
+   duration
+   "In place of @code{read} for all."))
+
+(define (list-of-timeouts-routes? value)
+  (and (list? value) (every farmgate-timeouts-route-configuration? value)))
+
+(define-maybe/no-serialization list-of-timeouts-routes)
+
 (define-configuration/no-serialization farmgate-timeouts-configuration
   (connect
    maybe-duration
@@ -343,7 +368,14 @@
    "How long a request waits for a backend that refuses connections.")
   (idle
    maybe-duration
-   "How long a client's connection may be silent between requests."))
+   "How long a client's connection may be silent between requests.")
+  (queue
+   maybe-duration
+   "How long a request waits for its turn at a backend that has enough to do.")
+  (routes
+   maybe-list-of-timeouts-routes
+   "Pages that Cuirass needs longer for: a list of @code{farmgate-timeouts-route-configuration}.  The first that fits
+counts."))
 
 (define-configuration/no-serialization farmgate-rotate-configuration
   (size
@@ -383,6 +415,22 @@
    maybe-listen-address-or-off
    "An address on the loopback, or @code{\"off\"}."))
 
+(define-configuration/no-serialization farmgate-limits-requests-configuration
+  (paths
+   list-of-paths
+   "Pages of Cuirass, such as @code{\"/search\"} and @code{\"/build/*/log\"}, with all that is below them.")
+  (rate
+   request-rate
+   "How often one client may ask for them, such as @code{\"30/m\"}.")
+  (burst
+   maybe-natural
+   "How many at once."))
+
+(define (list-of-limits-requests? value)
+  (and (list? value) (every farmgate-limits-requests-configuration? value)))
+
+(define-maybe/no-serialization list-of-limits-requests)
+
 (define-configuration/no-serialization farmgate-limits-configuration
   (body
    maybe-size
@@ -395,7 +443,48 @@
    "Open connections of all clients.")
   (connections-per-client
    maybe-natural
-   "Open connections of one IPv4 address or one IPv6 /64."))
+   "Open connections of one IPv4 address or one IPv6 /64.")
+  (connection-requests
+   maybe-natural
+   "Requests on one connection, which is then closed in good order.")
+  (connection-age
+   maybe-duration
+   "When a connection is closed in good order.")
+  (bodies
+   maybe-size
+   "Request bodies in memory, of all clients together.")
+  (nar-rate
+   maybe-size
+   "Bytes per second on one connection, of nars and other large answers.")
+  (total-rate
+   maybe-size
+   "Bytes per second of all answers, shared evenly between clients.")
+  (requests
+   maybe-list-of-limits-requests
+   "Pages that one client may ask for only so often: a list of @code{farmgate-limits-requests-configuration}.")
+  (refused-agents
+   maybe-list-of-strings
+   "Parts of @code{User-Agent}, in any case of letters: 403 for Cuirass's pages.")
+  (backend-requests
+   maybe-natural
+   "What one backend is asked at a time, and has not begun to answer.")
+  (backend-nars
+   maybe-natural
+   "Nars on their way from one backend.")
+  (backend-queue
+   maybe-natural
+   "Requests that wait for their turn at one backend, of each of the two kinds."))
+
+(define-configuration/no-serialization farmgate-process-configuration
+  (landlock
+   maybe-boolean
+   "Whether only the folders that it needs are open to it.")
+  (seccomp
+   maybe-boolean
+   "Whether it has only the system calls that it needs.")
+  (core-dumps
+   maybe-boolean
+   "Whether a crash may write keys to a file, and debuggers may look: for developers."))
 
 (define-maybe/no-serialization farmgate-listen-configuration)
 (define-maybe/no-serialization farmgate-paths-configuration)
@@ -406,6 +495,7 @@
 (define-maybe/no-serialization farmgate-access-log-configuration)
 (define-maybe/no-serialization farmgate-metrics-configuration)
 (define-maybe/no-serialization farmgate-limits-configuration)
+(define-maybe/no-serialization farmgate-process-configuration)
 
 (define-configuration/no-serialization farmgate-configuration
   ;; What Guix has to know; see %FIELDS-OF-GUIX.
@@ -457,7 +547,10 @@
    "Where the state of the gate can be read.")
   (limits
    maybe-farmgate-limits-configuration
-   "What one client, or all of them, may use."))
+   "What one client, or all of them, may use.")
+  (process
+   maybe-farmgate-process-configuration
+   "What the process gives up once it serves."))
 
 (define %fields-of-guix
   '(package user group supplementary-groups own-log own-log-level))
@@ -467,7 +560,7 @@
 ;;; Records as tables.
 ;;;
 
-;; The types of fields that can hold a record, with the record's predicate and fields.
+;; The types of fields that can hold a record, or a list of them, with the record's predicate and fields.
 (define %tables
   `((list-of-sites ,farmgate-site-configuration? ,farmgate-site-configuration-fields)
     (maybe-certificate ,farmgate-certificate-configuration? ,farmgate-certificate-configuration-fields)
@@ -482,10 +575,13 @@
     (maybe-farmgate-cache-download-configuration ,farmgate-cache-download-configuration? ,farmgate-cache-download-configuration-fields)
     (maybe-farmgate-cache-logs-configuration ,farmgate-cache-logs-configuration? ,farmgate-cache-logs-configuration-fields)
     (maybe-farmgate-timeouts-configuration ,farmgate-timeouts-configuration? ,farmgate-timeouts-configuration-fields)
+    (maybe-list-of-timeouts-routes ,farmgate-timeouts-route-configuration? ,farmgate-timeouts-route-configuration-fields)
     (maybe-farmgate-access-log-configuration ,farmgate-access-log-configuration? ,farmgate-access-log-configuration-fields)
     (maybe-farmgate-rotate-configuration ,farmgate-rotate-configuration? ,farmgate-rotate-configuration-fields)
     (maybe-farmgate-metrics-configuration ,farmgate-metrics-configuration? ,farmgate-metrics-configuration-fields)
-    (maybe-farmgate-limits-configuration ,farmgate-limits-configuration? ,farmgate-limits-configuration-fields)))
+    (maybe-farmgate-limits-configuration ,farmgate-limits-configuration? ,farmgate-limits-configuration-fields)
+    (maybe-list-of-limits-requests ,farmgate-limits-requests-configuration? ,farmgate-limits-requests-configuration-fields)
+    (maybe-farmgate-process-configuration ,farmgate-process-configuration? ,farmgate-process-configuration-fields)))
 
 (define (fields-of record)
   "Return the fields of RECORD, or #f if it is no table."
@@ -499,7 +595,9 @@
 (define (key field)
   "Return the name that FIELD has in the file."
   (match (configuration-field-name field)
+    ;; What is a list of tables here is a table for each there.
     ('sites "site")
+    ('routes "route")
     (name (string-map (match-lambda (#\- #\_) (char char))
                       (symbol->string name)))))
 
@@ -524,23 +622,37 @@
   (apply mixed-text-file "farmgate.toml"
          "# Written by farmgate-service-type.\n"
          (append-map (lambda (field)
-                       (section field ((configuration-field-getter field) config)))
+                       (section (key field) ((configuration-field-getter field) config)))
                      %fields-of-file)))
 
-(define (section field value)
+(define (section name value)
+  "Return VALUE, a table or a list of tables, below the dotted NAME."
   (cond ((not (maybe-value-set? value)) '())
         ((list? value)
          (append-map (lambda (table)
-                       (cons* "\n[[" (key field) "]]\n" (lines table)))
+                       (cons* "\n[[" name "]]\n" (body name table)))
                      value))
-        (else (cons* "\n[" (key field) "]\n" (lines value)))))
+        (else (cons* "\n[" name "]\n" (body name value)))))
+
+(define (body name table)
+  "Return the lines of TABLE, and behind them the tables of which it has a list: no line of its own may follow those."
+  (append (lines table)
+          (append-map (lambda (field)
+                        (let ((value ((configuration-field-getter field) table)))
+                          (if (list-of-tables? value)
+                              (section (string-append name "." (key field)) value)
+                              '())))
+                      (fields-of table))))
+
+(define (list-of-tables? value)
+  (and (pair? value) (every fields-of value)))
 
 (define* (lines table #:optional (prefix ""))
   "Return a line for each key that TABLE sets; those of tables in it are dotted."
   (append-map (lambda (field)
                 (let ((value ((configuration-field-getter field) table))
                       (name (string-append prefix (key field))))
-                  (cond ((not (maybe-value-set? value)) '())
+                  (cond ((or (not (maybe-value-set? value)) (list-of-tables? value)) '())
                         ((fields-of value) (lines value (string-append name ".")))
                         (else (append (list name " = ") (toml value) '("\n"))))))
               (fields-of table)))
@@ -549,6 +661,7 @@
   (match value
     ((? string?) (list (toml-string value)))
     ((? exact-integer?) (list (number->string value)))
+    ((? boolean?) (list (if value "true" "false")))
     (() '("[]"))
     ((first rest ...)
      (append '("[") (toml first)

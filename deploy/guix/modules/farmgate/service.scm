@@ -26,10 +26,13 @@
                farmgate-cache-download-configuration
                farmgate-cache-logs-configuration
                farmgate-timeouts-configuration
+               farmgate-timeouts-route-configuration
                farmgate-access-log-configuration
                farmgate-rotate-configuration
                farmgate-metrics-configuration
-               farmgate-limits-configuration))
+               farmgate-limits-configuration
+               farmgate-limits-requests-configuration
+               farmgate-process-configuration))
 
 ;; farmgate's own default for --config, so that its commands need none.  It is a link into the store which changes when
 ;; the system is reconfigured, and then `herd reload farmgate' takes it up.
