@@ -226,7 +226,7 @@ fn limits(table: &mut Reader<'_, '_>) -> Limits {
         backend: BackendLimits {
             requests: table.get("backend_requests", number(1..=1_000_000u32)).unwrap_or(64),
             nars: table.get("backend_nars", number(1..=1_000_000u32)).unwrap_or(256),
-            queue: table.get("backend_queue", number(0..=1_000_000u32)).unwrap_or(4096),
+            queue: table.get("backend_queue", number(0..=1_000_000u32)).unwrap_or(16_384),
         },
     };
     if limits.bodies < limits.body {

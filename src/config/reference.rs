@@ -321,8 +321,8 @@ pub const TABLES: &[Table] = &[
             key(
                 "limits.backend_queue",
                 "number",
-                Value("4096"),
-                "requests that wait for their turn at one backend, of each of the two kinds",
+                Value("16384"),
+                "requests that wait for their turn at one backend, of each of the two kinds; more than `connections`, since an error costs a Guix client more than a wait",
             ),
         ],
     },

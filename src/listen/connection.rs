@@ -262,16 +262,19 @@ impl AsyncWrite for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let taken = self.outgoing.lock().take();
-        let (Some((transport, pending)), Some(permit)) = (taken, self.permit.take()) else {
+        let mut outgoing = self.outgoing.lock();
+        let is_unsent = outgoing.is_unsent();
+        let taken = outgoing.take();
+        drop(outgoing);
+        let (Some((transport, pending, patience)), Some(permit)) = (taken, self.permit.take()) else {
             return;
         };
-        // With the client gone there is nobody to be polite to.
-        if self.peer_closed && pending.is_empty() {
+        // With the client gone there is nobody to be polite to. One that has only ended its side still reads.
+        if self.peer_closed && !is_unsent {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(linger::close(transport, pending, permit));
+            runtime.spawn(linger::close(transport, pending, patience, permit));
         }
     }
 }

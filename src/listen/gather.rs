@@ -88,9 +88,10 @@ impl Gather {
         self.pending.extend_from_slice(bytes);
     }
 
-    /// The transport and what is pending, for the lingering close. Afterwards there is nothing here.
-    pub(super) fn take(&mut self) -> Option<(Transport, BytesMut)> {
-        Some((self.transport.take()?, self.pending.split()))
+    /// The transport, what is pending, and how long a client may take nothing, for the lingering close. Afterwards there is
+    /// nothing here.
+    pub(super) fn take(&mut self) -> Option<(Transport, BytesMut, Duration)> {
+        Some((self.transport.take()?, self.pending.split(), self.patience))
     }
 
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

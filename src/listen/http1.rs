@@ -48,7 +48,7 @@ pub(super) async fn serve<A: Respond>(
             session.set_pipelined_prefix(rest);
         }
         // Boxed: an idle connection waits above, and would hold the room for all that an answer may need.
-        match Box::pin(exchange(&*app, session, &mut stop, is_first)).await {
+        match Box::pin(exchange(&*app, session, &mut stop)).await {
             Some(parts) => (stream, rest) = parts,
             None => break,
         }
@@ -61,9 +61,8 @@ async fn exchange(
     app: &impl Respond,
     mut session: HttpSession,
     stop: &mut ShutdownWatch,
-    is_first: bool,
 ) -> Option<(Stream, Option<BytesMut>)> {
-    if !read(&mut session, stop, is_first).await {
+    if !read(&mut session, stop).await {
         return None;
     }
     if *stop.borrow() {
@@ -75,12 +74,12 @@ async fn exchange(
 }
 
 /// Reads the head of a request; false when there is none.
-async fn read(session: &mut HttpSession, stop: &mut ShutdownWatch, is_first: bool) -> bool {
+async fn read(session: &mut HttpSession, stop: &mut ShutdownWatch) -> bool {
     let read = tokio::select! {
         // What has arrived already is answered, also when the gate is stopping.
         biased;
         read = session.read_request() => read,
-        () = stopped(stop, is_first) => return false,
+        () = stopped(stop) => return false,
     };
     match read {
         Ok(read) => read.is_some(),
@@ -96,14 +95,12 @@ async fn read(session: &mut HttpSession, stop: &mut ShutdownWatch, is_first: boo
     }
 }
 
-/// Waits until this connection should wait no longer. Who has just connected is about to ask, and would take the end of
-/// a new connection for a fault, where the end of one that was idle is only its end.
-async fn stopped(stop: &mut ShutdownWatch, is_first: bool) {
+/// Waits until this connection should wait no longer. Who has just connected, or sent a part of a head, is about to ask, and
+/// would take the end for a fault, where the end of a connection that was idle is only its end.
+async fn stopped(stop: &mut ShutdownWatch) {
     // A closed channel means that the main thread is gone; either way it is time.
     let _ = stop.wait_for(|down| *down).await;
-    if is_first {
-        sleep(FIRST_REQUEST).await;
-    }
+    sleep(FIRST_REQUEST).await;
 }
 
 /// What a connection holds between two requests.
@@ -126,6 +123,10 @@ impl Between {
         poll_fn(|cx| {
             if let Some(readable) = self.poll_readable(cx) {
                 return Poll::Ready(readable);
+            }
+            // A client that still takes the last answer is not idle; one that takes nothing any more has ended above.
+            if self.outgoing.lock().is_unsent() {
+                return Poll::Pending;
             }
             if stopped.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(false);

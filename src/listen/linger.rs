@@ -15,30 +15,34 @@ use super::caps::Permit;
 use super::gather::Transport;
 
 /// How long to read on, in all.
-const PATIENCE: Duration = Duration::from_secs(5);
+const READ_ON: Duration = Duration::from_secs(5);
 /// How much to read at the most: a batch of lookups is about 100 KB.
 const MOST: usize = 4 * 1024 * 1024;
 
-/// Sends what is pending, closes the write side, and reads until the client closes or patience ends.
-pub(super) async fn close(transport: Transport, pending: BytesMut, permit: Permit) {
-    let _ = timeout(PATIENCE, async {
-        let mut tcp = match transport {
-            Transport::Plain(mut tcp) => {
-                tcp.write_all(&pending).await?;
-                tcp
-            }
-            Transport::Tls(mut tls) => {
-                tls.write_all(&pending).await?;
-                // Sends close_notify, so that the client can tell the end from a cut (RFC 8446 section 6.1).
-                tls.shutdown().await?;
-                tls.into_inner().0
-            }
-        };
-        tcp.shutdown().await?;
-        drain(tcp).await
-    })
-    .await;
+/// Sends what is pending, closes the write side, and reads until the client closes or patience ends. What is pending may be
+/// the end of a large answer, with more of it in the kernel's buffer: for that there is as much `patience` as for the rest.
+pub(super) async fn close(transport: Transport, pending: BytesMut, patience: Duration, permit: Permit) {
+    if let Ok(Ok(tcp)) = timeout(patience, finish(transport, pending)).await {
+        let _ = timeout(READ_ON, drain(tcp)).await;
+    }
     drop(permit);
+}
+
+async fn finish(transport: Transport, pending: BytesMut) -> std::io::Result<TcpStream> {
+    let mut tcp = match transport {
+        Transport::Plain(mut tcp) => {
+            tcp.write_all(&pending).await?;
+            tcp
+        }
+        Transport::Tls(mut tls) => {
+            tls.write_all(&pending).await?;
+            // Sends close_notify, so that the client can tell the end from a cut (RFC 8446 section 6.1).
+            tls.shutdown().await?;
+            tls.into_inner().0
+        }
+    };
+    tcp.shutdown().await?;
+    Ok(tcp)
 }
 
 async fn drain(mut tcp: TcpStream) -> std::io::Result<()> {

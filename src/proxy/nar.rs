@@ -32,10 +32,12 @@ impl Exchange<'_> {
             return self.pass_on(session, incoming, asked, pace).await;
         }
         let patience = self.question.patience();
+        let mut slot = None;
         loop {
             let first = match self.question.peers.live_nars().join(key.clone()) {
                 Joined::First(first) => first,
                 Joined::Later(later) => {
+                    slot = None;
                     let outcome = async { Ok(tokio::time::timeout(patience, later.outcome()).await) };
                     let outcome = while_client_waits(session, outcome, AS_LONG_AS_IT_TAKES);
                     match waiting(&self.spent.backend, outcome).await? {
@@ -52,7 +54,13 @@ impl Exchange<'_> {
                     }
                 }
             };
-            let (incoming, asked, slot) = self.ask_for_nar(session, make, None).await?;
+            let Some(slot) = slot.take().or_else(|| self.try_nar_slot()) else {
+                // Who has to wait for a slot of its own must not have others wait behind it.
+                drop(first);
+                slot = Some(self.nar_slot(session).await?);
+                continue;
+            };
+            let (incoming, asked) = self.ask(session, make, None).await?;
             let head = incoming.head().filter(|head| is_live(head)).cloned();
             let Some(head) = head else {
                 first.each_alone();
@@ -76,17 +84,21 @@ impl Exchange<'_> {
         make: &MakeRequest<'_, Session>,
         body: Option<&Bytes>,
     ) -> Result<(Incoming, Asked, NarSlot)> {
-        let question = &self.question;
-        let slot = match question.peers.try_nar_slot(question.client) {
+        let slot = match self.try_nar_slot() {
             Some(slot) => slot,
-            None => {
-                let slot = question.peers.nar_slot(question.client, question.worker);
-                let slot = while_client_waits(session, slot, AS_LONG_AS_IT_TAKES);
-                waiting(&self.spent.backend, slot).await?
-            }
+            None => self.nar_slot(session).await?,
         };
         let (incoming, asked) = self.ask(session, make, body).await?;
         Ok((incoming, asked, slot))
+    }
+
+    fn try_nar_slot(&self) -> Option<NarSlot> {
+        self.question.peers.try_nar_slot(self.question.client)
+    }
+
+    async fn nar_slot(&self, session: &mut Session) -> Result<NarSlot> {
+        let slot = self.question.peers.nar_slot(self.question.client, self.question.worker);
+        waiting(&self.spent.backend, while_client_waits(session, slot, AS_LONG_AS_IT_TAKES)).await
     }
 
     async fn send_whole(

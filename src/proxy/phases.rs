@@ -253,6 +253,8 @@ impl Gatekeeper {
             let config = &ctx.generation.config;
             let limits =
                 BodyLimits { size: config.limits.body, patience: config.timeouts.read, worker: &self.worker };
+            // What came before it need not wait with it for its room.
+            relay::send_gathered(session).await?;
             let read = relay::read_body(session, limits, Some(self.limiter.bodies.none()));
             match Box::pin(waiting(&ctx.spent.client, read)).await? {
                 Ok(body) => Some(body),

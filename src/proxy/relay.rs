@@ -112,7 +112,17 @@ async fn read_parts(
             && !held.try_add(part.len())
         {
             limits.worker.waits[Share::Bodies.index()].increment();
-            if held.add(part.len(), deadline).await.is_err() {
+            let room = held.add(part.len(), deadline);
+            let room = match session {
+                // A stream that was taken back no longer counts as one of the client's: nor may its body as one that waits.
+                Session::H2(http2) => tokio::select! {
+                    biased;
+                    gone = http2.taken_back() => return Err(gone.into_down()),
+                    room = room => room,
+                },
+                Session::H1(_) => room.await,
+            };
+            if room.is_err() {
                 limits.worker.refused[Refused::Bodies.index()].increment();
                 return Ok(Err(Problem::Unavailable));
             }
@@ -248,7 +258,7 @@ pub(super) async fn while_client_waits<T>(
 }
 
 /// Sends what was gathered for the client. Over HTTP/2 the connection's own task does so by itself.
-async fn send_gathered(session: &Session) -> Result<()> {
+pub(super) async fn send_gathered(session: &Session) -> Result<()> {
     let outgoing = connection(session).outgoing().cloned();
     match outgoing {
         Some(outgoing) => outgoing

@@ -190,6 +190,26 @@ fn slow_downloads_keep_nobody_from_looking_things_up_and_one_client_from_no_more
 }
 
 #[test]
+fn who_waits_for_more_than_its_share_keeps_nobody_from_the_same_nar() {
+    let latch = Latch::default();
+    let (recorder, _) = holding(&latch);
+    let gate = recorded(&recorder, |config| with_metrics(config).set("limits.backend_nars", "8"));
+    // One in four: the third waits.
+    let mut slow: Vec<Connection> = (0..3).map(|_| client(&gate, 1)).collect();
+    for (at, connection) in slow.iter_mut().enumerate() {
+        ask(connection, &format!("/nar/held/{at}"));
+    }
+    wait_for_queue(&gate, 1);
+    let mut other = client(&gate, 2);
+    ask(&mut other, "/nar/held/2");
+    other.peek_bytes(20).expect("its beginning");
+    latch.open();
+    for connection in slow.iter_mut().chain([&mut other]) {
+        assert_eq!(connection.response().text(), "abcd");
+    }
+}
+
+#[test]
 fn a_reload_changes_the_limits_of_those_who_wait_already() {
     let latch = Latch::default();
     let (recorder, _) = holding(&latch);

@@ -22,6 +22,8 @@ fn gate(recorder: &Recorder) -> Gate {
             .set("timeouts.read", "\"8s\"")
             .set("timeouts.send", "\"8s\"")
             .set("timeouts.nar", "\"8s\"")
+            // Most of those who read slowly get no turn for a nar, and are idle then.
+            .set("timeouts.idle", "\"8s\"")
     })
 }
 

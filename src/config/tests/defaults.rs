@@ -195,7 +195,7 @@ fn the_defaults_are_those_of_the_design() {
             total_rate: None,
             requests: vec![],
             refused_agents: vec![],
-            backend: BackendLimits { requests: 64, nars: 256, queue: 4096 },
+            backend: BackendLimits { requests: 64, nars: 256, queue: 16_384 },
         },
         process: Process { user: None, group: None, landlock: true, seccomp: true, core_dumps: false },
     };

@@ -28,6 +28,7 @@ pub use self::stream::Stream;
 use self::stream::{Active, Origin};
 use self::watched::{Verdict, Watch, Watched};
 use super::connection::Connection;
+use super::gather::Outgoing;
 use super::respond::{FIRST_REQUEST, Respond};
 use crate::metrics::{Http2Refusal, Worker};
 
@@ -46,6 +47,8 @@ const UNSEEN_RESETS: usize = 2 * STREAMS as usize;
 const LOCAL_RESETS: usize = 256;
 /// Requests on a connection that were no requests.
 const MALFORMED: u32 = 32;
+/// Requests that may cross with our word that we are leaving.
+const LATE: usize = 2 * STREAMS as usize;
 /// How long a client without requests may take to answer that we are leaving.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -70,7 +73,7 @@ pub(super) async fn serve<A: Respond>(
     terms: Terms,
     mut stop: ShutdownWatch,
 ) {
-    let facts = connection.facts();
+    let (facts, outgoing) = (connection.facts(), connection.outgoing());
     let watch = Arc::new(Watch::default());
     let io = Watched::new(connection, watch.clone(), terms.head);
     let mut early = stop.clone();
@@ -90,6 +93,7 @@ pub(super) async fn serve<A: Respond>(
     let state = State::Serving;
     let served = Serving {
         http2,
+        outgoing,
         app,
         watch,
         origin,
@@ -98,6 +102,7 @@ pub(super) async fn serve<A: Respond>(
         state,
         began: Instant::now(),
         accepted: 0,
+        late: 0,
         malformed: 0,
     };
     served.run(pin!(async move { drop(stop.wait_for(|down| *down).await) })).await;
@@ -117,6 +122,7 @@ fn options() -> Builder {
 
 struct Serving<A> {
     http2: h2::server::Connection<Watched, Bytes>,
+    outgoing: Outgoing,
     app: Arc<A>,
     watch: Arc<Watch>,
     origin: Origin,
@@ -127,6 +133,8 @@ struct Serving<A> {
     state: State,
     began: Instant,
     accepted: usize,
+    /// Requests that came after the client was told that we are leaving.
+    late: usize,
     malformed: u32,
 }
 
@@ -207,7 +215,9 @@ impl<A: Respond> Serving<A> {
             }
             tokio::spawn(self.app.clone().respond_http2(stream));
         }
-        if self.malformed > MALFORMED {
+        // Until it has said that it knows, it may go on for a while; not for ever.
+        self.late += usize::from(self.state == State::Leaving);
+        if self.malformed > MALFORMED || self.late > LATE {
             self.end(Http2Refusal::Flood);
         } else if self.state == State::FirstRequest || self.is_worn_out() {
             self.leave();
@@ -240,7 +250,8 @@ impl<A: Respond> Serving<A> {
     /// The timer has fired. False when the connection has no more time.
     fn time_is_up(&mut self) -> bool {
         // The last of an answer may still be on its way when whoever gave it is done.
-        let idle_since = self.origin.active.idle_since().filter(|_| !self.http2.has_streams());
+        let is_unsent = self.http2.has_streams() || self.outgoing.lock().is_unsent();
+        let idle_since = self.origin.active.idle_since().filter(|_| !is_unsent);
         match (self.state, idle_since) {
             (State::Serving, Some(since)) if since.elapsed() >= self.terms.idle => self.leave(),
             (State::Serving, Some(since)) => self.timer.as_mut().reset(since + self.terms.idle),

@@ -37,6 +37,8 @@ pub struct Stream {
     left: Option<u64>,
     ended: bool,
     body_read: usize,
+    /// Bytes of it for which the client has not been given room to send others.
+    unreleased: usize,
     body_sent: usize,
     /// For a client that takes nothing of what is sent.
     patience: Duration,
@@ -94,6 +96,7 @@ impl Stream {
             left: None,
             ended: false,
             body_read: 0,
+            unreleased: 0,
             body_sent: 0,
             patience: PATIENCE,
             stalled: None,
@@ -128,11 +131,12 @@ impl Stream {
 
     /// The next part of the request's body; none when it is over. Trailers are not looked at.
     pub async fn read_body(&mut self) -> Result<Option<Bytes>> {
+        // Whoever asks for more has found room for the last part. Fails when the stream is reset, which is found out below.
+        let _ = self.body.flow_control().release_capacity(std::mem::take(&mut self.unreleased));
         let Some(part) = poll_fn(|cx| self.body.poll_data(cx)).await else { return Ok(None) };
         let part = part.map_err(|error| failed(ErrorType::ReadError, error))?;
         self.body_read += part.len();
-        // Fails when the stream is reset, which the next read finds out.
-        let _ = self.body.flow_control().release_capacity(part.len());
+        self.unreleased = part.len();
         Ok(Some(part))
     }
 
