@@ -133,8 +133,16 @@ fn full_disks_for_state_cache_and_logs_fail_no_request_and_are_told_of_once_each
         assert_eq!(told(&gate, trouble), 1, "{trouble}");
     }
     [&state, &cache, &log].into_iter().for_each(Disk::relieve);
+    eventually_true("the disk works again", || {
+        connection.get(&format!("/static/again/{served}"));
+        served += 1;
+        told(&gate, "works again") > 0
+    });
     connection.get("/static/after");
-    gate.wait_for_stderr("works again");
+    eventually_true("what is stored now is kept", || {
+        let asked = recorder.requests().len();
+        connection.get("/static/after").status == 200 && recorder.requests().len() == asked
+    });
     gate.wait_for_stderr("can be written again");
     let asked = recorder.requests().len();
     assert_eq!(
