@@ -3,9 +3,10 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -57,22 +58,38 @@ pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
     let above = folder_of(folder);
     make_folder(above)?;
     match DirBuilder::new().mode(0o700).create(folder) {
-        // Somebody else was faster.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+        // Somebody else was faster, and it is theirs to give.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => return Ok(()),
         other => other?,
     }
-    own_like(&File::open(folder)?, above);
+    own_like(&open_folder(folder)?, above);
     sync(above)
+}
+
+/// Opens a folder that was just made: not what a link leads to that somebody has put in its place.
+pub(crate) fn open_folder(folder: &Path) -> io::Result<File> {
+    Ok(open(folder, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?.into())
+}
+
+/// Opens a file to lock, and makes it where it is missing. A link is refused: whoever owns the folder could have root
+/// open, and give away, any file of the system.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(open(path, flags, Mode::from_raw_mode(SECRET))?);
+    own_like(&file, folder_of(path));
+    Ok(file)
 }
 
 /// Gives `file` the owner of `model`. The gate may run as a user of its own and has to read what root writes into its
 /// state folder. Who may not give files away owns both already.
 ///
 /// By the open file and not by its name: whoever owns the folder could put a link there meanwhile, and be given any
-/// file of the system.
+/// file of the system. For the same reason a file with a second name stays whose it is.
 pub(crate) fn own_like(file: &impl AsFd, model: &Path) {
-    if let Ok(model) = fs::metadata(model) {
-        let _ = std::os::unix::fs::fchown(file, Some(model.uid()), Some(model.gid()));
+    let is_elsewhere_too =
+        fstat(file).map_or(true, |file| file.st_nlink > 1 && !FileType::from_raw_mode(file.st_mode).is_dir());
+    if !is_elsewhere_too && let Ok(model) = fs::metadata(model) {
+        let _ = fchown(file, Some(model.uid()), Some(model.gid()));
     }
 }
 
@@ -166,6 +183,31 @@ mod tests {
         for made in [&path, path.parent().unwrap(), &folder.path().join("a")] {
             assert_eq!(owner(made), owner(folder.path()), "{}", made.display());
         }
+    }
+
+    #[test]
+    fn whoever_owns_the_folder_is_given_no_file_from_elsewhere() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = outside.path().join("file");
+        fs::write(&target, "").unwrap();
+        let owner = fs::metadata(&target).unwrap().uid();
+        // Only root can; for others there is one owner anyway.
+        let _ = std::os::unix::fs::chown(folder.path(), Some(4242), Some(4243));
+        let path = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink(&target, path("link")).unwrap();
+        std::os::unix::fs::symlink(path("new"), path("dangling")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), path("folder")).unwrap();
+        fs::hard_link(&target, path("second")).unwrap();
+        for name in ["link", "dangling"] {
+            assert!(open_lock(&path(name)).is_err(), "{name}");
+        }
+        assert!(!path("new").exists());
+        assert!(open_folder(&path("folder")).is_err());
+        assert!(make_folder(&path("dangling")).is_err());
+        open_lock(&path("second")).unwrap();
+        assert_eq!(fs::metadata(&target).unwrap().uid(), owner);
+        open_lock(&path("lock")).unwrap();
+        assert_eq!(fs::metadata(path("lock")).unwrap().uid(), fs::metadata(folder.path()).unwrap().uid());
     }
 
     #[test]

@@ -49,7 +49,11 @@
      ;; nginx: proxy_read_timeout.  Cuirass needs long for some pages of a large farm.
      (timeouts
       (farmgate-timeouts-configuration
-       (read "120s")))
+       (routes
+        (list
+         (farmgate-timeouts-route-configuration
+          (paths '("/jobset" "/eval" "/search"))
+          (read "6m"))))))
 
      ;; nginx: access_log into two pipes; two anonip services with ipv4mask 12 and ipv6mask 84, which are the default
      ;; here and written down so that nobody has to look it up; and the rotation, which is the gate's own.

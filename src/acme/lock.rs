@@ -1,8 +1,7 @@
 //! One process orders at a time.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -27,9 +26,7 @@ impl Lock {
     fn open(path: &Path) -> io::Result<Option<Self>> {
         let folder = path.parent().unwrap_or(Path::new("."));
         files::make_folder(folder)?;
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        files::own_like(&file, folder);
+        let file = files::open_lock(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -50,5 +47,14 @@ mod tests {
         assert!(Lock::try_take(state.path()).unwrap().is_none());
         drop(held);
         assert!(Lock::try_take(state.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_refused() {
+        let (state, outside) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        std::fs::create_dir(state.path().join("acme")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), state.path().join("acme/lock")).unwrap();
+        let refused = Lock::try_take(state.path()).unwrap_err().to_string();
+        assert!(refused.contains("acme/lock"), "{refused}");
     }
 }

@@ -43,6 +43,17 @@ pub(crate) enum AccountError {
         /// Who we are.
         actual: String,
     },
+    /// Only root can take another group on.
+    #[error(
+        "process.group = \"{wanted}\", and the group of this process is {actual}: start it as root or with that group, or \
+         take the line out"
+    )]
+    NotOurGroup {
+        /// What is configured.
+        wanted: String,
+        /// What it is.
+        actual: String,
+    },
     /// The system did not let us: usually a container without CAP_SETUID and CAP_SETGID.
     #[error("process.user: cannot become \"{name}\": {source}; is CAP_SETUID or CAP_SETGID missing?")]
     Refused {
@@ -73,6 +84,12 @@ impl Account {
         };
         if !is_root() && Uid::effective() != user.uid {
             return Err(AccountError::NotOurs { wanted: name.clone(), actual: name_of(Uid::effective()) });
+        }
+        if let Some(group) = process.group.as_ref().filter(|_| !is_root() && Gid::effective() != gid) {
+            return Err(AccountError::NotOurGroup {
+                wanted: group.clone(),
+                actual: name_of_group(Gid::effective()),
+            });
         }
         Ok(Some(Self { name: name.clone(), uid: user.uid, gid }))
     }
@@ -108,6 +125,11 @@ impl fmt::Display for Account {
 /// Whether this process may become somebody else.
 pub(crate) fn is_root() -> bool {
     Uid::effective().is_root()
+}
+
+fn name_of_group(gid: Gid) -> String {
+    let group = Group::from_gid(gid).ok().flatten();
+    group.map_or_else(|| gid.to_string(), |group| format!("\"{}\"", group.name))
 }
 
 fn name_of(uid: Uid) -> String {

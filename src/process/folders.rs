@@ -5,18 +5,10 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Certificate, Config, Eab, HmacKey, LogTarget};
+use crate::upgrade::Use;
 
 /// Links on the way to one file, at most: as many as Linux follows.
 const MOST_LINKS: usize = 40;
-
-/// What is done with a file or folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Use {
-    /// It is read.
-    Read,
-    /// It is read, written, made and removed.
-    Write,
-}
 
 /// A file or folder that the configuration names.
 #[derive(Clone, Debug)]
@@ -83,6 +75,14 @@ impl Need {
     pub(crate) fn read(path: &Path) -> Self {
         let path = path.to_owned();
         Self { key: String::new(), path, is_folder: false, is_expendable: false, uses: Use::Read }
+    }
+
+    /// The folder that is written to.
+    pub(crate) fn folder(&self) -> PathBuf {
+        match self.is_folder {
+            true => self.path.clone(),
+            false => self.path.parent().unwrap_or(Path::new("/")).to_owned(),
+        }
     }
 
     /// The folders in which it is, or will be: where its name is, where links on the way lead, and where a link is that

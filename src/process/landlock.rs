@@ -10,8 +10,9 @@ use landlock::{
 };
 use tracing::{info, warn};
 
-use super::folders::{Need, Use, existing, needs, real};
+use super::folders::{Need, existing, needs, real};
 use crate::config::Config;
+use crate::upgrade::{Open, Use};
 
 /// What is restricted where the kernel knows it: all that Linux 6.10 can.
 const WANTED: ABI = ABI::V5;
@@ -44,14 +45,54 @@ const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random"
 /// Where the roots of CAs are said to be elsewhere.
 const ROOTS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
+/// What to say where it is not in force.
+pub(super) const ALL_OPEN: &str = "all files that its user may open are open to it";
+
 /// The folders that are open to this process until it ends.
 #[derive(Debug)]
 pub(crate) struct Confined {
-    /// Without links.
-    open: Vec<(PathBuf, Use)>,
+    open: Vec<Open>,
 }
 
 impl Confined {
+    /// Those that are left by the process that started this one.
+    pub(super) fn inherited(open: &[Open]) -> Self {
+        Self { open: open.to_vec() }
+    }
+
+    /// What is open, to be told to a process that this one starts. (A name that is not UTF-8 cannot be told: the other one
+    /// takes such a folder for closed.)
+    pub(crate) fn open(&self) -> Vec<Open> {
+        self.open.iter().filter(|open| open.path.to_str().is_some()).cloned().collect()
+    }
+
+    /// Where programs can be started from.
+    pub(crate) fn programs(&self) -> String {
+        list(self.open.iter().filter(|open| open.uses == Use::Run).map(|open| &*open.path))
+    }
+
+    /// What is open here and there.
+    fn and(&self, other: &Self) -> Self {
+        let both = |one: &Open, other: &Open| {
+            let path = match () {
+                () if one.path.starts_with(&other.path) => &one.path,
+                () if other.path.starts_with(&one.path) => &other.path,
+                () => return None,
+            };
+            let uses = if one.uses == other.uses { one.uses } else { Use::Read };
+            Some(Open { path: path.clone(), uses })
+        };
+        let pairs =
+            self.open.iter().flat_map(|one| other.open.iter().filter_map(move |other| both(one, other)));
+        let mut open: Vec<Open> = Vec::new();
+        for one in pairs {
+            if !open.contains(&one) {
+                open.push(one);
+            }
+        }
+        Self { open }
+    }
+
     /// Why `config` cannot take effect in this process, if it cannot: each file that lies elsewhere, with its key.
     pub(crate) fn refuses(&self, config: &Config) -> Option<String> {
         let outside: Vec<String> = needs(config)
@@ -69,47 +110,62 @@ impl Confined {
     }
 
     fn covers(&self, need: &Need) -> bool {
-        need.places().iter().map(|place| real(place)).all(|place| {
-            self.open.iter().any(|(open, uses)| {
-                place.starts_with(open) && (*uses == Use::Write || need.uses == Use::Read)
+        // What is not there and would be at the root was opened to nobody, and said so at the start.
+        let places = need.places().into_iter().filter(|place| !would_be_at_the_root(place));
+        places.map(|place| real(&place)).all(|place| {
+            self.open.iter().any(|open| {
+                place.starts_with(&open.path) && (open.uses == Use::Write || need.uses == Use::Read)
             })
         })
     }
 }
 
-/// Leaves this thread, and all that it starts, the folders that `config` needs. Says what is in force.
-pub(super) fn confine(config: &Config) -> Option<Confined> {
+/// Leaves this thread, and all that it starts, the folders that `config` needs, as far as they are `inherited` where not all
+/// are. Says what is in force.
+pub(super) fn confine(config: &Config, inherited: Option<Confined>) -> Option<Confined> {
     let (programs, reads, writes) = (programs(), reads(config), places(config, Use::Write));
     match restrict(&programs, &reads, &writes) {
         Ok(status) if status.ruleset == RulesetStatus::NotEnforced => {
-            warn!(
-                "Landlock is not in force: this kernel has none; all files that its user may open are open to it"
-            );
+            warn!("Landlock is not in force: this kernel has none; {ALL_OPEN}");
             None
         }
         Ok(status) => {
-            let list = |paths: &[PathBuf]| {
-                paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
+            let open = |paths: &[PathBuf], uses| -> Vec<Open> {
+                paths.iter().map(|path| Open { path: real(path), uses }).collect()
             };
+            let open =
+                [open(&programs, Use::Run), open(&reads, Use::Read), open(&writes, Use::Write)].concat();
+            let asked = Confined { open };
+            let confined =
+                inherited.map_or_else(|| Confined { open: asked.open.clone() }, |before| asked.and(&before));
+            let paths =
+                |uses| list(confined.open.iter().filter(|open| open.uses == uses).map(|open| &*open.path));
             info!(
                 "Landlock is in force{}; it writes below {}; it reads below {} {}",
                 depth(&status),
-                list(&writes),
-                list(&reads),
-                list(&programs)
+                paths(Use::Write),
+                paths(Use::Read),
+                paths(Use::Run)
             );
-            let open = programs.iter().chain(&reads).map(|path| (path, Use::Read));
-            let open = open.chain(writes.iter().map(|path| (path, Use::Write)));
-            Some(Confined { open: open.map(|(path, uses)| (real(path), uses)).collect() })
+            Some(confined)
+        }
+        // The kernel takes 16 layers, one above the other.
+        Err(error) if inherited.is_some() => {
+            warn!(
+                "Landlock is in force as the gate before this one left it, and not tightened: {error}; after 16 starts by \
+                 upgrade, one from the other, restart it"
+            );
+            inherited
         }
         Err(error) => {
-            warn!(
-                "Landlock is not in force: {error}; it needs Linux 5.19 or newer, and at most 16 starts by upgrade from \
-                 one to the next; all files that its user may open are open to it"
-            );
+            warn!("Landlock is not in force: {error}; it needs Linux 5.19 or newer; {ALL_OPEN}");
             None
         }
     }
+}
+
+fn list<'a>(paths: impl Iterator<Item = &'a Path>) -> String {
+    paths.map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
 }
 
 fn depth(status: &RestrictionStatus) -> String {
@@ -191,19 +247,23 @@ fn places(config: &Config, uses: Use) -> Vec<PathBuf> {
             // What is opened is this folder, and not the next of its name; that one is made in the folder above.
             let above = place.parent().filter(|above| need.is_expendable && *above != Path::new("/"));
             places.extend(above.map(|above| existing(above).to_owned()));
-            let there = existing(&place);
-            if there != place && there == Path::new("/") {
+            if would_be_at_the_root(&place) {
                 warn!(
                     "{}: {} is not there; if it comes, it counts from the next start on",
                     need.key,
                     place.display()
                 );
             } else {
-                places.push(there.to_owned());
+                places.push(existing(&place).to_owned());
             }
         }
     }
     fewest(places)
+}
+
+/// Of what is not there, whether the nearest folder above it is the root.
+fn would_be_at_the_root(place: &Path) -> bool {
+    place != Path::new("/") && existing(place) == Path::new("/")
 }
 
 /// Without those that lie in others.

@@ -18,16 +18,21 @@ mod seccomp;
 pub(crate) use account::{Account, AccountError, is_root};
 pub(crate) use landlock::Confined;
 pub(crate) use limits::{connections_at_most, open_files, tighten};
-pub(crate) use owner::{is_given, prepare_folders};
+pub(crate) use owner::{cannot_read_again, is_given, prepare_folders, written_folders};
 
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::upgrade::Open;
 
 /// Becomes who is configured, and gives up what is not needed to serve. The sockets are bound, and there is one thread.
 ///
-/// Gives the folders that are left, where that is in force: a reload must not name others.
-pub(crate) fn give_up_powers(config: &Config) -> Result<Option<Confined>, AccountError> {
+/// `inherited` are the folders that are left by whoever started this process, where they are not all. Gives those that are
+/// left from now on, if not all: a reload must not name others.
+pub(crate) fn give_up_powers(
+    config: &Config,
+    inherited: Option<&[Open]>,
+) -> Result<Option<Confined>, AccountError> {
     let account = Account::of(&config.process)?;
     prepare_folders(config, account.as_ref());
     match &account {
@@ -46,14 +51,28 @@ pub(crate) fn give_up_powers(config: &Config) -> Result<Option<Confined>, Accoun
         None => {}
     }
     owner::tell_what_cannot_be_written(config);
+    if let Some(warning) = cannot_read_again(config) {
+        warn!("{warning}");
+    }
+    let inherited = inherited.map(Confined::inherited);
     let confined = if config.process.landlock {
-        landlock::confine(config)
+        landlock::confine(config, inherited)
     } else {
-        warn!("Landlock is switched off in [process]: all files that its user may open are open to it");
-        None
+        match &inherited {
+            None => warn!("Landlock is switched off in [process]: {}", landlock::ALL_OPEN),
+            Some(_) => warn!(
+                "Landlock is switched off in [process], and until the next start that of the gate before this one is in force"
+            ),
+        }
+        inherited
     };
     if config.process.seccomp {
         seccomp::confine();
+    } else if seccomp::is_in_force() {
+        warn!(
+            "seccomp is switched off in [process], and a filter is in force all the same: that of whoever started this \
+             process, the gate before it or a service manager"
+        );
     } else {
         warn!("seccomp is switched off in [process]: all system calls are open to it");
     }

@@ -2,15 +2,17 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown, lchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 use tracing::{error, info};
 
 use super::account::{Account, is_root};
-use super::folders::{Need, Use, needs};
+use super::folders::needs;
 use crate::config::Config;
+use crate::files;
+use crate::upgrade::Use;
 
 /// Makes the folders that `config` names, for `account` where there is one. A folder that cannot be made is no reason
 /// not to serve.
@@ -57,6 +59,27 @@ pub(super) fn tell_what_cannot_be_written(config: &Config) {
     }
 }
 
+/// What to say where this process, with the user it is, cannot read its configuration again.
+pub(crate) fn cannot_read_again(config: &Config) -> Option<String> {
+    let error = access(&config.origin, Access::READ_OK).err()?;
+    let user = config.process.user.as_deref().unwrap_or("its user");
+    let path = config.origin.display();
+    Some(format!(
+        "{path}: cannot be read by {user}: {error}; neither a reload nor an upgrade will work: let that user's group read it, \
+         chgrp {user} {path} and chmod g+r {path}"
+    ))
+}
+
+/// The folders that `config` has the gate write to, each with its key.
+pub(crate) fn written_folders(config: &Config) -> Vec<(String, PathBuf)> {
+    let written = needs(config).into_iter().filter(|need| need.uses == Use::Write);
+    // What is there and no folder is a device.
+    written
+        .map(|need| (need.key.clone(), need.folder()))
+        .filter(|(_, folder)| folder.is_dir() || !folder.exists())
+        .collect()
+}
+
 fn make(folder: &Path, mode: u32, owner: Option<&Account>) {
     if let Err(error) = try_to_make(folder, mode, owner) {
         error!("{}: cannot be made: {error}", folder.display());
@@ -76,10 +99,12 @@ fn try_to_make(folder: &Path, mode: u32, owner: Option<&Account>) -> io::Result<
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => return Ok(()),
         other => other?,
     }
+    // Not by its name: somebody else's may be the folder above.
+    let made = files::open_folder(folder)?;
     // The umask may be tighter.
-    fs::set_permissions(folder, Permissions::from_mode(mode))?;
+    made.set_permissions(Permissions::from_mode(mode))?;
     match owner {
-        Some(account) => lchown(folder, Some(account.uid.as_raw()), Some(account.gid.as_raw())),
+        Some(account) => fchown(&made, Some(account.uid.as_raw()), Some(account.gid.as_raw())),
         None => Ok(()),
     }
 }
@@ -114,14 +139,4 @@ fn give_tree(path: &Path, account: &Account) -> io::Result<u64> {
     }
     lchown(path, Some(account.uid.as_raw()), Some(account.gid.as_raw()))?;
     Ok(count)
-}
-
-impl Need {
-    /// The folder that is written to.
-    fn folder(&self) -> PathBuf {
-        match self.is_folder {
-            true => self.path.clone(),
-            false => self.path.parent().unwrap_or(Path::new("/")).to_owned(),
-        }
-    }
 }

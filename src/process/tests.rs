@@ -73,7 +73,7 @@ fn what_is_left_is_enough_to_serve_and_to_start_the_next_version() {
     };
     let depth: u32 = env::var(DEPTH).unwrap().parse().unwrap();
     // Where the kernel has no Landlock the rest must work all the same.
-    let confined = landlock::confine(&config(&folder));
+    let confined = landlock::confine(&config(&folder), None);
     seccomp::confine();
 
     for name in ["etc/farmgate.toml", "tls/1/chain.pem", "/etc/passwd"] {
@@ -119,7 +119,7 @@ fn a_configuration_that_names_files_elsewhere_is_refused_with_the_keys() {
         return assert_success(&in_child(TEST, folder.path(), 0));
     };
     let mut config = config(&folder);
-    let Some(confined) = landlock::confine(&config) else { return };
+    let Some(confined) = landlock::confine(&config, None) else { return };
     assert_eq!(confined.refuses(&config), None);
     // What does not exist yet may come, where its folder is open.
     config.admin.crl = vec![folder.join("etc/to/come.pem"), "/etc/farmgate/to/come.pem".into()];
@@ -132,6 +132,32 @@ fn a_configuration_that_names_files_elsewhere_is_refused_with_the_keys() {
         assert!(refused.contains(said), "{said} in {refused}");
     }
     assert!(!refused.contains("come.pem"), "{refused}");
+}
+
+#[test]
+fn what_the_gate_before_left_is_not_had_back_by_naming_it_also_when_no_further_layer_fits() {
+    const TEST: &str =
+        "what_the_gate_before_left_is_not_had_back_by_naming_it_also_when_no_further_layer_fits";
+    /// What the kernel takes one above the other (LANDLOCK_MAX_NUM_LAYERS).
+    const LAYERS: usize = 16;
+    let Some(folder) = env::var_os(FOLDER).map(PathBuf::from) else {
+        let folder = prepared();
+        return assert_success(&in_child(TEST, folder.path(), 0));
+    };
+    let config = config(&folder);
+    let Some(first) = landlock::confine(&config, None) else { return };
+    let mut further = config.clone();
+    further.admin.crl = vec![folder.join("elsewhere/list.pem")];
+    let mut left = first.open();
+    for _ in 0..LAYERS + 1 {
+        let confined = landlock::confine(&further, Some(Confined::inherited(&left))).unwrap();
+        assert_eq!(confined.refuses(&config), None);
+        let refused = confined.refuses(&further).unwrap();
+        assert!(refused.contains("admin.crl: ") && !refused.contains("paths."), "{refused}");
+        assert!(!confined.programs().is_empty());
+        left = confined.open();
+    }
+    assert!(fs::read(folder.join("elsewhere/file")).is_err());
 }
 
 #[test]

@@ -52,6 +52,11 @@ impl Problem {
     pub fn is_throw_away(&self) -> bool {
         matches!(self.cause, Cause::Files(PairError::ThrowAway { .. }))
     }
+
+    /// Whether the site has one of these names.
+    pub fn concerns_one_of(&self, names: &[String]) -> bool {
+        self.names.iter().any(|name| names.contains(name))
+    }
 }
 
 impl fmt::Display for Problem {

@@ -9,10 +9,9 @@ use super::certificates::{OnFailure, Wardrobe, throw_away_client_ca};
 use crate::acme;
 use crate::admin::Gate;
 use crate::config::{
-    Backend, Certificate, Config, Diagnostics, Host, LogRoute, LogTarget, PlainHttp, Site,
-    without_url_secrets,
+    Backend, Certificate, Config, Diagnostics, Host, LogRoute, PlainHttp, Site, without_url_secrets,
 };
-use crate::process::{Account, AccountError, is_given, is_root};
+use crate::process::{Account, AccountError, cannot_read_again, is_given, is_root, written_folders};
 use crate::route::AdminPrefix;
 
 /// The findings.
@@ -58,10 +57,12 @@ pub fn inspect(config: &Config) -> Report {
     listening(config, &mut errors);
     let user = user(config, &mut errors, &mut warnings);
     // Those that are there are judged by whoever will write to them; those that are not will be made by root.
-    let (later, now) = folders(config).into_iter().partition(|(_, folder)| user.is_some() && folder.exists());
+    let folders = written_folders(config);
+    let (later, now) = folders.into_iter().partition(|(_, folder)| user.is_some() && folder.exists());
     writability(now, &mut errors);
     errors.extend(user.and_then(|user| user.assume().err()).map(|error| error.to_string()));
     writability(later, &mut errors);
+    warnings.extend(cannot_read_again(config));
     let (_, problems) = Wardrobe::default().load(config, OnFailure::Refuse);
     errors.extend(problems.iter().map(ToString::to_string));
     errors.extend(throw_away_client_ca(config));
@@ -118,7 +119,7 @@ fn user(config: &Config, errors: &mut Vec<String>, warnings: &mut Vec<String>) -
         }
         Ok(account) => account.filter(|_| is_root()),
         // `run` is not this process.
-        Err(error @ AccountError::NotOurs { .. }) => {
+        Err(error @ (AccountError::NotOurs { .. } | AccountError::NotOurGroup { .. })) => {
             warnings.push(error.to_string());
             None
         }
@@ -129,23 +130,7 @@ fn user(config: &Config, errors: &mut Vec<String>, warnings: &mut Vec<String>) -
     }
 }
 
-/// The folders that are written to, by key.
-fn folders(config: &Config) -> Vec<(&'static str, PathBuf)> {
-    let parent = |path: &Path| path.parent().map(Path::to_owned);
-    let mut folders: Vec<(&'static str, PathBuf)> = vec![("paths.state", config.paths.state.clone())];
-    folders.extend(parent(&config.paths.control).map(|folder| ("paths.control", folder)));
-    folders.extend(parent(&config.paths.pid).map(|folder| ("paths.pid", folder)));
-    for (key, target) in
-        [("access_log.http", &config.access_log.http), ("access_log.https", &config.access_log.https)]
-    {
-        if let LogTarget::File(path) = target {
-            folders.extend(parent(path).map(|folder| (key, folder)));
-        }
-    }
-    folders
-}
-
-fn writability(folders: Vec<(&'static str, PathBuf)>, errors: &mut Vec<String>) {
+fn writability(folders: Vec<(String, PathBuf)>, errors: &mut Vec<String>) {
     for (key, folder) in folders {
         if let Err(error) = writable(&folder) {
             errors.push(format!("{key}: {} is not writable: {error}", folder.display()));

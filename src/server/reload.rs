@@ -18,15 +18,14 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
     let loaded = config::load(&old.config.origin).map_err(|error| error.to_string())?;
     let mut config = loaded.config;
     let mut notes: Vec<String> = inspect::in_short(&loaded.warnings).collect();
-    for (section, changed) in [
-        ("listen", config.listen != old.config.listen),
-        ("paths", config.paths != old.config.paths),
-        ("process", config.process != old.config.process),
+    for (section, changed, when) in [
+        ("listen", config.listen != old.config.listen, "with `farmgate upgrade`, or at the next start"),
+        ("paths", config.paths != old.config.paths, "with `farmgate upgrade`, or at the next start"),
+        // What was given up is not had back, whoever takes over.
+        ("process", config.process != old.config.process, "at the next start"),
     ] {
         if changed {
-            notes.push(format!(
-                "[{section}] has changed; that takes effect with `farmgate upgrade`, or at the next start"
-            ));
+            notes.push(format!("[{section}] has changed; that takes effect {when}"));
         }
     }
     keep_until_restart(&mut config, &old.config);

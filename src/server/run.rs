@@ -83,7 +83,7 @@ pub enum Beginning {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// An address could not be bound: usually another server has it, or the process may not use the port.
-    #[error("cannot listen on {address}: {source}; is another server running there?")]
+    #[error("cannot listen on {address}: {source}{}", advice(address, source))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -163,6 +163,7 @@ impl Prepared {
         can_be_followed: bool,
         hooks: &Hooks,
     ) -> Result<Self, RunError> {
+        let old = predecessor.map(Predecessor::circumstances);
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let Listeners { listening, workers, endpoint, copies } = Listeners::open(&config, given, cores)?;
         // Nothing that follows needs the powers that the sockets needed, and no thread has been started.
@@ -170,8 +171,15 @@ impl Prepared {
             process::prepare_folders(&config, None);
             None
         } else {
-            process::give_up_powers(&config).map_err(refused)?
+            let inherited = old.and_then(|old| old.open.as_deref());
+            process::give_up_powers(&config, inherited).map_err(refused)?
         };
+        // At a start there is nothing yet that it would be worse than.
+        if let Some(confined) = confined.as_ref().filter(|_| old.is_some())
+            && let Some(why) = confined.refuses(&config)
+        {
+            return Err(RunError::Refused(why));
+        }
         let looks = Looks::at(&config);
         let mut wardrobe = Wardrobe::default();
         let (shown, problems) = wardrobe.load(&config, OnFailure::Keep);
@@ -180,6 +188,11 @@ impl Prepared {
         }
         if let Some(refused) = throw_away_client_ca(&config) {
             return Err(RunError::Refused(refused));
+        }
+        if let Some(stand_ins) = old.and_then(|old| old.stand_ins.as_ref())
+            && let Some(problem) = problems.iter().find(|problem| !problem.concerns_one_of(stand_ins))
+        {
+            return Err(RunError::Refused(format!("{problem}; the running gate has a certificate to show")));
         }
         for problem in problems {
             error!("{problem}; a self-signed certificate stands in");
@@ -414,6 +427,18 @@ fn in_background(
 ) -> JoinHandle<()> {
     let supervisor = supervisor.clone();
     tokio::task::spawn_blocking(move || work(&supervisor))
+}
+
+/// What may be behind it, and what to do.
+fn advice(address: &SocketAddr, error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; is another server running there?",
+        io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+            "; this user may not bind so low a port: it takes root or CAP_NET_BIND_SERVICE, which a gate that was started as \
+             root has given up, and has again after a restart"
+        }
+        _ => "",
+    }
 }
 
 fn named(name: &str) -> String {

@@ -1,5 +1,6 @@
 //! Handing over to another process: `farmgate upgrade`. See [`crate::upgrade`] for what the two say to each other.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,7 +18,10 @@ use crate::config::{self, Rotate};
 use crate::control::{Claim, Finishing, Reply};
 use crate::listen::Bound;
 use crate::metrics::Phase;
-use crate::upgrade::{Begun, Channel, Failure, Followed, FromNew, Kind, Offer, Predecessor, Successor};
+use crate::process::Confined;
+use crate::upgrade::{
+    Begun, Channel, Circumstances, Failure, Followed, FromNew, Kind, Offer, Predecessor, Successor,
+};
 
 /// What an upgrade needs, and leaves behind.
 #[derive(Default)]
@@ -110,11 +114,18 @@ impl Supervisor {
                 .into_iter()
                 .map(|(configured, socket)| (Offer { kind: Kind::Metrics, configured }, socket)),
         );
+        // One that a later version can read and this one cannot, it judges itself.
+        if let Ok(loaded) = config::load(config)
+            && let Some(why) = self.confined.as_ref().and_then(|confined| confined.refuses(&loaded.config))
+        {
+            return Err(why);
+        }
         // Told to stop meanwhile, nobody is to serve.
         let is_wanted = || self.metrics.phase() != Phase::Stopping;
         let mut successor =
-            Successor::start(binary, config, &sockets, patience, &is_wanted).map_err(in_words)?;
-        successor.prepared().map_err(in_words)?;
+            Successor::start(binary, config, &sockets, self.circumstances(), patience, &is_wanted)
+                .map_err(|failure| self.in_words(&failure))?;
+        successor.prepared().map_err(|failure| self.in_words(&failure))?;
         let set_aside = self.step_back();
         let served = successor.go(&self.succession.links());
         let served = served.and_then(|version| is_wanted().then_some(version).ok_or(Failure::Unwanted));
@@ -136,6 +147,30 @@ impl Supervisor {
                 }
                 Err(failure.to_string())
             }
+        }
+    }
+
+    /// What the other process has to know of this one.
+    fn circumstances(&self) -> Circumstances {
+        let state = self.lock();
+        let stand_ins = state.shown.iter().filter(|shown| shown.source == "self-signed");
+        Circumstances {
+            open: self.confined.as_ref().map(Confined::open),
+            stand_ins: Some(stand_ins.flat_map(|shown| shown.names.clone()).collect()),
+        }
+    }
+
+    fn in_words(&self, failure: &Failure) -> String {
+        let programs = self.confined.as_ref().map(Confined::programs);
+        match (failure, programs) {
+            (Failure::Start { source, .. }, Some(programs))
+                if source.kind() == ErrorKind::PermissionDenied =>
+            {
+                format!(
+                    "{failure}; it has to be executable for the gate's user, and, under Landlock, below one of {programs}"
+                )
+            }
+            _ => failure.to_string(),
         }
     }
 
@@ -281,10 +316,6 @@ impl Supervisor {
 struct SetAside {
     /// The socket for metrics, and its address as it is configured.
     metrics: Option<(SocketAddr, TcpListener)>,
-}
-
-fn in_words(failure: Failure) -> String {
-    failure.to_string()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

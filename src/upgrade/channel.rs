@@ -41,6 +41,10 @@ impl Channel {
     /// Sends `message`, and copies of at most [`MOST_DESCRIPTORS`] descriptors.
     pub(super) fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let packet = serde_json::to_vec(message)?;
+        if packet.len() > LARGEST {
+            let reason = format!("{} bytes are too many for one packet", packet.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {

@@ -1,6 +1,7 @@
 //! What two gates say to each other.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,37 @@ pub struct Offer {
     pub configured: SocketAddr,
 }
 
+/// What a new gate has to know of the old one before it can say that it is prepared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Circumstances {
+    /// The folders that are open to the old one, and so to all that it starts. None: all are.
+    pub open: Option<Vec<Open>>,
+    /// Names of sites that show a self-signed certificate. None: not known.
+    pub stand_ins: Option<Vec<String>>,
+}
+
+/// A folder, or a file, that is open to a process under Landlock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// Without links.
+    pub path: PathBuf,
+    /// What for.
+    pub uses: Use,
+}
+
+/// What is done with a file or folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Use {
+    /// It is read.
+    Read,
+    /// It is read, and programs in it are started.
+    Run,
+    /// It is read, written, made and removed.
+    Write,
+}
+
 /// What the old gate says. A new kind of message is one that an older gate could not understand: those that come before
 /// [`FromNew::Serving`] may therefore only ever get new fields, with defaults.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,6 +79,9 @@ pub enum FromOld {
         sockets: Vec<Offer>,
         /// There are more, in the next message.
         more: bool,
+        /// Said once, with no socket.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        circumstances: Option<Circumstances>,
     },
     /// The new one is to serve. The descriptors that come along lead to earlier gates that still finish.
     Go,
@@ -90,6 +125,18 @@ pub enum FromNew {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_earlier_version_says_nothing_of_its_circumstances() {
+        let earlier = r#"{"say": "sockets", "sockets": [], "more": true}"#;
+        let understood = serde_json::from_str(earlier).unwrap();
+        assert!(matches!(understood, FromOld::Sockets { circumstances: None, more: true, .. }));
+        let partly = r#"{"say": "sockets", "sockets": [], "more": true, "circumstances": {"later": 1}}"#;
+        let FromOld::Sockets { circumstances: Some(said), .. } = serde_json::from_str(partly).unwrap() else {
+            panic!("sockets");
+        };
+        assert_eq!(said, Circumstances::default());
+    }
 
     #[test]
     fn what_a_later_version_says_is_not_understood_and_no_fault() {

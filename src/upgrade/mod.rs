@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! old                                      new
-//! Sockets: all that it listens on    ───▶  reads its configuration, takes the sockets that it names, binds what is
+//! Sockets: all that it listens on,
+//! and what Landlock leaves open      ───▶  reads its configuration, takes the sockets that it names, binds what is
 //!                                          new, loads what it shows
 //!                                    ◀───  Prepared; or Failed, and why
 //! orders no more certificates, stores
@@ -29,6 +30,6 @@ mod predecessor;
 mod successor;
 
 pub use channel::Channel;
-pub use message::{FromNew, FromOld, Kind, Offer};
+pub use message::{Circumstances, FromNew, FromOld, Kind, Offer, Open, Use};
 pub use predecessor::{Begun, Lost, Predecessor};
 pub use successor::{Failure, Followed, Successor};

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::channel::Channel;
-use super::message::{FromNew, FromOld, Offer};
+use super::message::{Circumstances, FromNew, FromOld, Offer};
 
 /// How long the old gate may take for its next word. It has its own deadline for us, which is shorter.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -29,6 +29,7 @@ pub enum Lost {
 #[derive(Debug)]
 pub struct Predecessor {
     channel: Channel,
+    circumstances: Circumstances,
 }
 
 /// A gate that finishes, seen from the one that serves.
@@ -46,15 +47,16 @@ impl Predecessor {
         }
         // The channel ends when we let go of it, and not only when we end.
         rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?).map_err(io::Error::from)?;
-        let this = Self { channel: stdin.into() };
+        let mut this = Self { channel: stdin.into(), circumstances: Circumstances::default() };
         let mut sockets = Vec::new();
         loop {
             let Some((message, descriptors)) = this.channel.receive(Some(PATIENCE))? else {
                 return Err(Lost::Gone);
             };
-            let FromOld::Sockets { sockets: offers, more } = message else {
+            let FromOld::Sockets { sockets: offers, more, circumstances } = message else {
                 return Err(unexpected(&message));
             };
+            this.circumstances = circumstances.unwrap_or(this.circumstances);
             if offers.len() != descriptors.len() {
                 let reason = format!("{} sockets were told of, and {} came", offers.len(), descriptors.len());
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason).into());
@@ -64,6 +66,11 @@ impl Predecessor {
                 return Ok((this, sockets));
             }
         }
+    }
+
+    /// What it said of itself.
+    pub fn circumstances(&self) -> &Circumstances {
+        &self.circumstances
     }
 
     /// Says that all that can fail has not failed, and waits for the word to go. The gates that still finish, apart from

@@ -8,10 +8,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::channel::{Channel, MOST_DESCRIPTORS, is_late};
-use super::message::{FromNew, FromOld, Offer};
+use super::message::{Circumstances, FromNew, FromOld, Offer};
 
 /// How long one that has hung up may take to end, so that its exit status can be told.
 const ENDING: Duration = Duration::from_secs(2);
@@ -71,12 +71,13 @@ pub struct Successor<'a> {
 }
 
 impl<'a> Successor<'a> {
-    /// Starts `binary` on the configuration `config`, and hands it copies of `sockets`. It has `patience` to come up, and
-    /// is waited for as long as it `is_wanted`.
+    /// Starts `binary` on the configuration `config`, and hands it copies of `sockets`, with what it has to know. It has
+    /// `patience` to come up, and is waited for as long as it `is_wanted`.
     pub fn start(
         binary: &Path,
         config: &Path,
         sockets: &[(Offer, TcpListener)],
+        circumstances: Circumstances,
         patience: Duration,
         is_wanted: &'a dyn Fn() -> bool,
     ) -> Result<Self, Failure> {
@@ -100,7 +101,7 @@ impl<'a> Successor<'a> {
             deadline,
             is_wanted,
         };
-        successor.offer(sockets).map_err(|error| successor.hung_up(error))?;
+        successor.offer(sockets, circumstances).map_err(|error| successor.hung_up(error))?;
         Ok(successor)
     }
 
@@ -140,13 +141,20 @@ impl<'a> Successor<'a> {
         followed
     }
 
-    fn offer(&mut self, sockets: &[(Offer, TcpListener)]) -> io::Result<()> {
+    fn offer(&mut self, sockets: &[(Offer, TcpListener)], circumstances: Circumstances) -> io::Result<()> {
+        let said = FromOld::Sockets { sockets: vec![], more: true, circumstances: Some(circumstances) };
+        match self.channel.send(&said, &[]) {
+            // Without it the new one finds out later what it cannot open.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => warn!("upgrade: {error}"),
+            other => other?,
+        }
         let mut left = sockets;
         loop {
             let (now, later) = left.split_at(left.len().min(MOST_DESCRIPTORS));
             let message = FromOld::Sockets {
                 sockets: now.iter().map(|(offer, _)| *offer).collect(),
                 more: !later.is_empty(),
+                circumstances: None,
             };
             let descriptors: Vec<BorrowedFd<'_>> = now.iter().map(|(_, socket)| socket.as_fd()).collect();
             self.channel.send(&message, &descriptors)?;

@@ -198,7 +198,18 @@ fn check_as_root_reads_what_the_user_could_read() {
     assert!(!said.contains("not writable"), "{said}");
     mode(0o644);
     let good = check(folder.path());
-    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stdout));
+    let said = String::from_utf8_lossy(&good.stdout).into_owned();
+    assert!(good.status.success() && !said.contains("cannot be read"), "{said}");
+    let of_root = |name: &str, mode| {
+        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).expect("our file");
+    };
+    of_root("farmgate.toml", 0o600);
+    fs::create_dir(folder.path().join("cache")).expect("a folder");
+    of_root("cache", 0o700);
+    let said = String::from_utf8_lossy(&check(folder.path()).stdout).into_owned();
+    assert!(said.contains("paths.cache: ") && said.contains("not writable"), "{said}");
+    assert!(said.contains("farmgate.toml: cannot be read by nobody"), "{said}");
+    assert!(said.contains("neither a reload nor an upgrade"), "{said}");
 }
 
 #[test]
@@ -210,6 +221,14 @@ fn the_folders_and_calls_that_are_left_are_told_and_the_switches_give_all_back()
     gate.wait_for_stderr("seccomp is in force");
     assert_all(&gate, "Seccomp", "2");
     assert_all(&gate, "NoNewPrivs", "1");
+    // What is in force stays, whoever takes over, and whatever is configured by then.
+    gate.rewrite(&gate.config.clone().set("process.landlock", "false").set("process.seccomp", "false"));
+    let reload = gate.command(&["reload"]);
+    let said = String::from_utf8_lossy(&reload.stdout).into_owned();
+    assert!(said.contains("[process] has changed; that takes effect at the next start"), "{said}");
+    gate.upgrade();
+    gate.wait_for_stderr("until the next start that of the gate before this one is in force");
+    gate.wait_for_stderr("a filter is in force all the same");
     let off =
         recorded(&recorder, |config| config.set("process.landlock", "false").set("process.seccomp", "false"));
     off.wait_for_stderr("Landlock is switched off");

@@ -283,4 +283,9 @@ fn what_the_unit_says_is_what_the_program_does() {
         assert!(unit.lines().any(|one| one == line), "{line}");
     }
     assert!(unit.contains("\nWatchdogSec="));
+    let filters = unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
+    let allowed: Vec<&str> = filters.flat_map(str::split_whitespace).collect();
+    for call in ["landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp"] {
+        assert!(allowed.contains(&call), "{call}: {allowed:?}");
+    }
 }

@@ -54,16 +54,39 @@ fn begin(mut connection: Connection, target: &str) -> Connection {
     connection
 }
 
-/// A program that is the gate's own after `before`.
-fn wrapper(folder: &Path, before: &str) -> PathBuf {
-    let path = folder.join("wrapper");
-    fs::write(&path, format!("#!/bin/sh\n{before}exec {BINARY} \"$@\"\n")).expect("write a script");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
-    path
+/// A program of a test's own, in a folder beside the gate's: Landlock leaves it that one to start programs from.
+struct Script {
+    path: PathBuf,
+    _folder: tempfile::TempDir,
 }
 
-fn upgrade_to(gate: &Gate, binary: &Path) {
-    let output = gate.command(&["upgrade", "--binary", &binary.display().to_string()]);
+impl Script {
+    fn new(text: &str) -> Script {
+        let beside = Path::new(BINARY).parent().expect("a folder");
+        let folder = tempfile::Builder::new().prefix("upgrade-").tempdir_in(beside).expect("a folder");
+        let path = folder.path().join("script");
+        fs::write(&path, text).expect("write a script");
+        let script = Script { path, _folder: folder };
+        script.mode(0o755);
+        script
+    }
+
+    /// The gate's own program after `before`.
+    fn wrapper(before: &str) -> Script {
+        Script::new(&format!("#!/bin/sh\n{before}exec {BINARY} \"$@\"\n"))
+    }
+
+    fn mode(&self, mode: u32) {
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+
+    fn path(&self) -> &str {
+        self.path.to_str().expect("UTF-8")
+    }
+}
+
+fn upgrade_to(gate: &Gate, script: &Script) {
+    let output = gate.command(&["upgrade", "--binary", script.path()]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -342,7 +365,7 @@ fn a_new_one_with_fewer_or_more_workers_accepts_from_every_socket() {
     let all = thread::available_parallelism().map_or(1, std::num::NonZero::get) - 1;
     // One worker on what was bound for more, then all of them on what one had.
     for processors in ["0".to_owned(), format!("0-{all}")] {
-        upgrade_to(&gate, &wrapper(gate.folder(), &format!("taskset -pc {processors} $$ >/dev/null\n")));
+        upgrade_to(&gate, &Script::wrapper(&format!("taskset -pc {processors} $$ >/dev/null\n")));
         for _ in 0..MANY {
             assert_eq!(Connection::plain(http, HOST).get("/x").status, 200, "{processors}");
             assert_eq!(TlsClient::default().connect(https, HOST).get("/x").status, 200, "{processors}");

@@ -6,7 +6,6 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyUsagePurpose, SerialNumber};
-use rustix::fs::{Mode, OFlags, fsync, open};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::parse_x509_certificate;
@@ -149,9 +148,9 @@ fn install(state: &Path, folder: &Folder, der: &[u8], key: &PrivateKey) -> Resul
         if let Ok(list) = &list {
             create(LIST, list.as_bytes(), PUBLIC)?;
         }
-        let opened = open(new.path(), OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+        let opened = files::open_folder(new.path())?;
         files::own_like(&opened, state);
-        fsync(&opened)?;
+        opened.sync_all()?;
         // Takes the place of an empty folder, and of nothing else.
         fs::rename(new.path(), folder.path())?;
         // Under that name there is nothing to remove any more.

@@ -1,8 +1,7 @@
 //! The register as a file: who may write it, and how.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -77,8 +76,7 @@ impl<'a> Writer<'a> {
         let path = folder.file(LOCK);
         // Says "no CA" or "damaged" before it complains about the lock.
         folder.register()?;
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(SECRET).open(&path);
-        let lock = lock.map_err(CaError::file(&path, "opened"))?;
+        let lock = files::open_lock(&path).map_err(CaError::file(&path, "opened"))?;
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             if error != rustix::io::Errno::WOULDBLOCK {

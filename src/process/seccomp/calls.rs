@@ -262,6 +262,9 @@ pub(super) const ALLOWED: &[i64] = &[
     SYS_vfork,
 ];
 
+/// Open to it with the right arguments: see below.
+pub(super) const LOOKED_AT: [i64; 4] = [SYS_socket, SYS_socketpair, SYS_ioctl, SYS_clone];
+
 /// `fchmodat2` (Linux 6.6), by the number that it has everywhere.
 const FCHMODAT2: i64 = 452;
 

@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use super::super::support::config::quoted;
+use super::super::support::config::{Config, HOST, Site, quoted};
 use super::super::support::farm::recorded;
 use super::super::support::gate::Gate;
+use super::super::support::pki::{Authority, scratch};
+use super::super::support::recorder::Recorder;
 use super::super::support::scrape;
 use super::super::support::{Latch, eventually_true, need};
-use super::{HELD, begin, echo};
+use super::{HELD, Script, begin, echo};
 
 /// Tries to upgrade, which must fail with status 1. What was said.
 fn fail(gate: &Gate, arguments: &[&str]) -> String {
@@ -19,13 +20,6 @@ fn fail(gate: &Gate, arguments: &[&str]) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!said.trim().is_empty() && !said.contains("panicked"), "{said}");
     said
-}
-
-fn script(gate: &Gate, text: &str) -> PathBuf {
-    let path = gate.folder().join("not-a-gate");
-    fs::write(&path, text).expect("write a script");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
-    path
 }
 
 /// A gate in front of a backend, with metrics, and something in its cache.
@@ -58,9 +52,16 @@ fn a_program_that_is_not_there_or_is_none() {
     let gate = gate();
     assert!(fail(&gate, &["--binary", "/nonexistent"]).contains("/nonexistent"));
     serves_on(&gate);
-    let file = script(&gate, "#!/bin/sh\n");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("chmod");
-    assert!(fail(&gate, &["--binary", &file.display().to_string()]).contains("cannot be started"));
+    let script = Script::new("#!/bin/sh\n");
+    script.mode(0o644);
+    assert!(fail(&gate, &["--binary", script.path()]).contains("cannot be started"));
+    serves_on(&gate);
+    // Landlock leaves no program to be started in a folder that is written to.
+    script.mode(0o755);
+    let elsewhere = gate.folder().join("elsewhere");
+    fs::copy(&script.path, &elsewhere).expect("a copy");
+    let why = fail(&gate, &["--binary", &elsewhere.display().to_string()]);
+    assert!(why.contains("cannot be started") && why.contains("Landlock") && why.contains("/usr"), "{why}");
     serves_on(&gate);
 }
 
@@ -68,9 +69,9 @@ fn a_program_that_is_not_there_or_is_none() {
 fn a_program_that_ends_or_crashes_or_knows_nothing_of_this() {
     let gate = gate();
     for (text, said) in [("exit 7", "7"), ("kill -SEGV $$", "11"), ("exec ls \"$@\"", "exit status")] {
-        let file = script(&gate, &format!("#!/bin/sh\n{text}\n"));
-        let why = fail(&gate, &["--binary", &file.display().to_string()]);
-        assert!(why.contains(said) && why.contains("not-a-gate"), "{why}");
+        let script = Script::new(&format!("#!/bin/sh\n{text}\n"));
+        let why = fail(&gate, &["--binary", script.path()]);
+        assert!(why.contains(said) && why.contains(script.path()), "{why}");
         serves_on(&gate);
     }
 }
@@ -78,8 +79,9 @@ fn a_program_that_ends_or_crashes_or_knows_nothing_of_this() {
 #[test]
 fn a_program_that_hangs_is_killed_when_its_time_is_up() {
     let gate = gate();
-    let file = script(&gate, "#!/bin/sh\necho $$ >$(dirname $0)/hanging\nexec sleep 600\n");
-    let why = fail(&gate, &["--timeout", "1", "--binary", &file.display().to_string()]);
+    // Its arguments are run --take-over --config FILE, and beside that file it may write.
+    let script = Script::new("#!/bin/sh\necho $$ >\"$(dirname \"$4\")/hanging\"\nexec sleep 600\n");
+    let why = fail(&gate, &["--timeout", "1", "--binary", script.path()]);
     assert!(why.contains("not ready within 1s"), "{why}");
     let pid = fs::read_to_string(gate.folder().join("hanging")).expect("its process");
     assert!(!PathBuf::from(format!("/proc/{}", pid.trim())).exists(), "it is gone");
@@ -95,6 +97,53 @@ fn a_configuration_that_is_wrong() {
     assert!(why.contains("nonsense") && why.contains("farmgate.toml:"), "{why}");
     gate.rewrite_text(&good);
     serves_on(&gate);
+}
+
+#[test]
+fn a_configuration_that_names_files_which_are_closed_to_the_running_gate() {
+    let gate = gate();
+    let elsewhere = Authority::new(&scratch("upgrade-elsewhere"), "/CN=Elsewhere").server(HOST);
+    let recorder = Recorder::ok();
+    let site = Site::new(HOST).publish(&recorder.url()).ci(&recorder.url()).certificate(&elsewhere);
+    gate.rewrite(&Config::new(site));
+    let why = fail(&gate, &[]);
+    let chain = elsewhere.chain.display().to_string();
+    assert!(why.contains("Landlock") && why.contains(&chain) && why.contains("restart it"), "{why}");
+    // What the old one cannot read, the new one judges by what is left to it: a key that only it knows.
+    let known = fs::read_to_string(gate.config_path()).expect("the configuration");
+    gate.rewrite_text(&known.replace("[[site]]", "[[site]]\nof_tomorrow = 1"));
+    let config = gate.config_path().display().to_string();
+    let newer = Script::wrapper(&format!("sed -i /of_tomorrow/d '{config}'\n"));
+    let why = fail(&gate, &["--binary", newer.path()]);
+    assert!(why.contains("does not come up") && why.contains(&chain), "{why}");
+    gate.rewrite(&gate.config);
+    serves_on(&gate);
+}
+
+#[test]
+fn certificates_that_are_damaged_at_that_moment() {
+    let recorder = Recorder::ok();
+    let folder = scratch("upgrade-damaged");
+    let good = Authority::new(&folder, "/CN=Damaged").server(HOST);
+    let site = Site::new(HOST).publish(&recorder.url()).certificate(&good);
+    let gate = Config::new(site).start();
+    let source = |gate: &Gate| gate.status()["sites"][0]["certificate"]["source"].clone();
+    let key = fs::read(&good.key).expect("a key");
+    fs::write(&good.key, "half of it").expect("write");
+    let why = fail(&gate, &[]);
+    assert!(why.contains(&good.key.display().to_string()) && why.contains("certificate to show"), "{why}");
+    assert_eq!(source(&gate), "file");
+    fs::write(&good.key, &key).expect("write");
+    gate.upgrade();
+    assert_eq!(source(&gate), "file");
+    // One that has only a stand-in to show loses nothing.
+    let gate = {
+        fs::write(&good.key, "half of it").expect("write");
+        gate.config.clone().start()
+    };
+    assert_eq!(source(&gate), "self-signed");
+    gate.upgrade();
+    assert_eq!(source(&gate), "self-signed");
 }
 
 #[test]
@@ -140,8 +189,8 @@ fn a_gate_that_ends_when_it_was_told_to_go() {
         ("peer.send(b'{\"say\": \"prepared\"}')", "turn"),
         ("import time; time.sleep(600)", "not ready within 2s"),
     ] {
-        let file = script(&gate, &TREACHEROUS.replace("END", end));
-        let why = fail(&gate, &["--timeout", "2", "--binary", &file.display().to_string()]);
+        let script = Script::new(&TREACHEROUS.replace("END", end));
+        let why = fail(&gate, &["--timeout", "2", "--binary", script.path()]);
         assert!(why.contains(said), "{end}: {why}");
         serves_on(&gate);
     }
@@ -156,9 +205,9 @@ fn a_gate_that_is_told_to_stop_meanwhile_stops() {
     let latch = Latch::default();
     let gate = recorded(&echo(&latch), |config| config);
     let mut download = begin(gate.http(), &format!("{HELD}/5"));
-    let file = script(&gate, "#!/bin/sh\nexec sleep 600\n");
+    let script = Script::new("#!/bin/sh\nexec sleep 600\n");
     std::thread::scope(|scope| {
-        let asked = scope.spawn(|| fail(&gate, &["--binary", &file.display().to_string()]));
+        let asked = scope.spawn(|| fail(&gate, &["--binary", script.path()]));
         gate.wait_for_stderr("was started as process");
         gate.signal("TERM");
         assert!(asked.join().expect("no panic").contains("told to stop"));

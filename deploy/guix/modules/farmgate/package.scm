@@ -34,8 +34,12 @@
       #~(modify-phases %standard-phases
           (add-after 'install 'install-documentation
             (lambda _
-              (let ((farmgate (string-append #$output "/bin/farmgate")))
-                (invoke farmgate "man" "--folder" (string-append #$output "/share/man/man1"))
+              (let ((farmgate (string-append #$output "/bin/farmgate"))
+                    (man (string-append #$output "/share/man")))
+                (invoke farmgate "man" "--folder" (string-append man "/man1"))
+                (mkdir-p (string-append man "/man5"))
+                (rename-file (string-append man "/man1/farmgate.toml.5")
+                             (string-append man "/man5/farmgate.toml.5"))
                 (for-each
                  (lambda (shell file)
                    (let ((file (string-append #$output file)))
@@ -50,6 +54,8 @@
     (native-inputs (list cmake-minimal))
     ;; The crates, with the hashes of Cargo.lock.
     (inputs (cargo-inputs-from-lockfile (string-append %checkout "/Cargo.lock")))
+    ;; Its filter of system calls is for these.
+    (supported-systems '("x86_64-linux" "aarch64-linux"))
     (home-page "")
     (synopsis "Web server in front of a GNU Guix build farm")
     (description
