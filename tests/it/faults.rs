@@ -129,20 +129,14 @@ fn full_disks_for_state_cache_and_logs_fail_no_request_and_are_told_of_once_each
         }
         TROUBLE.iter().all(|trouble| told(&gate, trouble) > 0)
     });
+    // What was under way on a disk that is nearly full may yet fit: that is an end of the trouble, and it may begin anew.
+    let ended = told(&gate, "works again");
     for trouble in TROUBLE {
-        assert_eq!(told(&gate, trouble), 1, "{trouble}");
+        assert!((1..=1 + ended).contains(&told(&gate, trouble)), "{trouble}: {ended} times over");
     }
     [&state, &cache, &log].into_iter().for_each(Disk::relieve);
-    eventually_true("the disk works again", || {
-        connection.get(&format!("/static/again/{served}"));
-        served += 1;
-        told(&gate, "works again") > 0
-    });
     connection.get("/static/after");
-    eventually_true("what is stored now is kept", || {
-        let asked = recorder.requests().len();
-        connection.get("/static/after").status == 200 && recorder.requests().len() == asked
-    });
+    gate.wait_for_stderr("works again");
     gate.wait_for_stderr("can be written again");
     let asked = recorder.requests().len();
     assert_eq!(
@@ -221,6 +215,7 @@ fn a_clock_that_jumps_both_ways_stops_nothing_and_begins_no_loop() {
     }
     assert!(asked_for("/static/a") > 1, "two hours later it was no longer fresh");
     // The log is put aside once for a jump in either direction, and then there is peace.
+    eventually_true("the log is put aside", || put_aside(gate.folder()) > 0);
     let files = at_rest("files put aside", || put_aside(gate.folder()));
     assert!((1..=jumps.len() + 1).contains(&files), "{files} files");
     at_rest("the processor", || gate.cpu_ticks());
