@@ -207,6 +207,12 @@ fn a_clock_that_jumps_both_ways_stops_nothing_and_begins_no_loop() {
             assert_eq!(connection.get("/static/a").status, 200, "{shift}");
             assert_eq!(connection.get(&format!("/static/new-{number}")).status, 200, "{shift}");
         }
+        if number == 0 {
+            // Older than it may get, by that clock; the next jump should not come before that is seen.
+            eventually_true("the log is put aside", || {
+                plain.get("/static/a").status == 200 && put_aside(gate.folder()) > 0
+            });
+        }
         let status = gate.status();
         for rate in ["requests_per_second", "bytes_per_second"] {
             let rate = status[rate].as_f64().expect("a number");
@@ -215,7 +221,6 @@ fn a_clock_that_jumps_both_ways_stops_nothing_and_begins_no_loop() {
     }
     assert!(asked_for("/static/a") > 1, "two hours later it was no longer fresh");
     // The log is put aside once for a jump in either direction, and then there is peace.
-    eventually_true("the log is put aside", || put_aside(gate.folder()) > 0);
     let files = at_rest("files put aside", || put_aside(gate.folder()));
     assert!((1..=jumps.len() + 1).contains(&files), "{files} files");
     at_rest("the processor", || gate.cpu_ticks());
