@@ -94,6 +94,17 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
+/// Says what the gate has to say to a request, and fails if it did.
+fn pass_on(reply: &crate::control::Reply) -> Result<(), Failure> {
+    for note in reply.notes() {
+        print(&format!("{note}\n"))?;
+    }
+    match reply.error() {
+        None => Ok(()),
+        Some(error) => Err(Failure::Failed(error.to_owned())),
+    }
+}
+
 /// Prints `text` on stdout. A reader that has seen enough, such as `head`, is no failure of ours.
 fn print(text: &str) -> Result<(), Failure> {
     use std::io::Write;

@@ -9,11 +9,5 @@ use crate::control::{self, Request};
 pub(super) fn run(config: &Path) -> Result<(), Failure> {
     let reply = control::call(&config::control_socket(config)?, Request::Reload)
         .map_err(|error| Failure::Failed(error.to_string()))?;
-    for note in reply.notes() {
-        super::print(&format!("{note}\n"))?;
-    }
-    match reply.error() {
-        None => Ok(()),
-        Some(error) => Err(Failure::Failed(error.to_owned())),
-    }
+    super::pass_on(&reply)
 }

@@ -41,11 +41,5 @@ pub(super) fn run(config: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let request = Request::Upgrade { binary, config: absolute(config)?, patience };
     let reply = control::call_patiently(&socket, request, patience + control::PATIENCE)
         .map_err(|error| Failure::Failed(error.to_string()))?;
-    for note in reply.notes() {
-        super::print(&format!("{note}\n"))?;
-    }
-    match reply.error() {
-        None => Ok(()),
-        Some(error) => Err(Failure::Failed(error.to_owned())),
-    }
+    super::pass_on(&reply)
 }

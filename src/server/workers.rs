@@ -22,6 +22,7 @@ use crate::proxy::{Gatekeeper, Live, ParserRefusals};
 
 /// Threads of a worker that wait for the disk. Each keeps some memory, and a disk has no use for the engine's 512.
 const BLOCKING_THREADS: usize = 16;
+
 /// What all workers share.
 pub(super) struct Shared {
     pub live: Arc<Live>,
