@@ -16,6 +16,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::counter::Distribution;
 use super::labels::{
     CacheOutcome, HandshakeFailure, Http2Refusal, Refused, Share, Space, TlsVersion, Verdict,
 };
@@ -299,6 +300,24 @@ impl Families<'_> {
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, value) in series {
             family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn histograms<'l, 'd>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels<'l>, &'d Distribution)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (labels, all) in series {
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                all.sum(),
+                all.count(),
+                &all.buckets(),
+                None,
+            )?;
         }
         Ok(())
     }

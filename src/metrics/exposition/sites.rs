@@ -3,9 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use prometheus_client::encoding::NoLabelSet;
-use prometheus_client::metrics::MetricType;
-
 use super::{Families, pairs};
 use crate::metrics::counter::Distribution;
 use crate::metrics::shards::{RouteShard, SiteShard};
@@ -76,16 +73,8 @@ pub(super) fn durations(out: &mut Families<'_>, sites: &[Arc<Site>]) -> fmt::Res
             site.shards().iter().for_each(|shard| all.add(histogram(&shard.routes[route.index()])));
             all
         });
-        let mut family = out.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        for (labels, all) in series.iter().filter(|(_, all)| all.count() > 0) {
-            let labels = labels.as_slice();
-            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-                all.sum(),
-                all.count(),
-                &all.buckets(),
-                None,
-            )?;
-        }
+        let there = series.iter().filter(|(_, all)| all.count() > 0);
+        out.histograms(name, help, there.map(|(labels, all)| (labels.as_slice(), all)))?;
     }
     Ok(())
 }
@@ -159,21 +148,11 @@ pub(super) fn backends(out: &mut Families<'_>, sites: &[Arc<Site>]) -> fmt::Resu
         out.counters(name, help, series)?;
     }
     let waits: Vec<_> = backends.iter().map(|(labels, backend)| (labels, backend.queue_waits())).collect();
-    let mut family = out.0.encode_descriptor(
+    out.histograms(
         "farmgate_backend_queue_seconds",
         "How long requests waited for their turn at a backend; those that had a turn at once are not in it",
-        None,
-        MetricType::Histogram,
+        waits.iter().map(|(labels, all)| (labels.as_slice(), all)),
     )?;
-    for (labels, all) in &waits {
-        let labels = labels.as_slice();
-        family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-            all.sum(),
-            all.count(),
-            &all.buckets(),
-            None,
-        )?;
-    }
     out.gauges(
         "farmgate_backend_waiting",
         "Requests that wait for their turn at a backend",
