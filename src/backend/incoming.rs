@@ -7,7 +7,7 @@
 //! Nothing is decided about the framing of such an answer here, but that it is not ours.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::v1::client::HttpSession as Upstream;
 use pingora::{Error, ErrorType, Result};
@@ -20,7 +20,7 @@ const FIRST_READ: usize = 4 * 1024;
 /// A head that is not whole by then is the engine's to read on, or to refuse.
 const LARGEST_HEAD: usize = 32 * 1024;
 /// Fields in a head of ours.
-const MOST_FIELDS: usize = 32;
+pub(super) const MOST_FIELDS: usize = 32;
 /// What is read at once of a body.
 const READ: usize = 64 * 1024;
 
@@ -215,25 +215,47 @@ impl Head {
     }
 
     fn plain(response: &httparse::Response<'_, '_>, size: usize) -> Option<Self> {
+        let Framing { status, length, is_reusable } = Framing::of(response)?;
+        let mut fields = ResponseHeader::build_no_case(status, Some(response.headers.len() + 2)).ok()?;
+        fields.set_reason_phrase(response.reason).ok()?;
+        for field in &*response.headers {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+            fields.append_header(name, HeaderValue::from_bytes(field.value).ok()?).ok()?;
+        }
+        Some(Self::Plain { fields, size, length, is_reusable })
+    }
+}
+
+/// What the head of a plain answer says of what follows it.
+pub(super) struct Framing {
+    /// The final status, of those that have a body.
+    pub status: u16,
+    /// Bytes of the body.
+    pub length: u64,
+    /// The backend wants to go on.
+    pub is_reusable: bool,
+}
+
+impl Framing {
+    /// Of an answer of the plain kind; none of any other.
+    pub fn of(response: &httparse::Response<'_, '_>) -> Option<Self> {
         let status = response.code.filter(|code| (200..600).contains(code) && !matches!(code, 204 | 304))?;
         if response.version != Some(1) {
             return None;
         }
-        let mut fields = ResponseHeader::build_no_case(status, Some(response.headers.len() + 2)).ok()?;
-        fields.set_reason_phrase(response.reason).ok()?;
         let (mut length, mut is_reusable) = (None, true);
         for field in &*response.headers {
-            let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-            match name {
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            match field.name.len() {
                 // One, of digits alone (RFC 9110 section 8.6); who has it otherwise may mean anything.
-                header::CONTENT_LENGTH if length.is_none() => length = Some(digits(field.value)?),
-                header::CONTENT_LENGTH | header::TRANSFER_ENCODING => return None,
-                header::CONNECTION => is_reusable &= field.value.eq_ignore_ascii_case(b"keep-alive"),
+                14 if is("content-length") && length.is_none() => length = Some(digits(field.value)?),
+                14 if is("content-length") => return None,
+                17 if is("transfer-encoding") => return None,
+                10 if is("connection") => is_reusable &= field.value.eq_ignore_ascii_case(b"keep-alive"),
                 _ => {}
             }
-            fields.append_header(name, HeaderValue::from_bytes(field.value).ok()?).ok()?;
         }
-        Some(Self::Plain { fields, size, length: length?, is_reusable })
+        Some(Self { status, length: length?, is_reusable })
     }
 }
 

@@ -130,6 +130,11 @@ impl Peers {
         Slots::try_take(&*self.standing.requests, client)
     }
 
+    /// The same, to be passed on.
+    pub fn try_own_slot(&self, client: IpAddr) -> Option<Slot<Arc<Slots>>> {
+        Slots::try_take(self.standing.requests.clone(), client)
+    }
+
     /// The same, in its turn.
     pub async fn slot(&self, client: IpAddr, worker: &Arc<Worker>) -> Result<Slot<Arc<Slots>>> {
         self.in_turn(self.standing.requests.clone(), client, worker).await

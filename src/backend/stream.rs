@@ -32,8 +32,14 @@ impl BackendStream {
         Self { tcp, unread: Bytes::new() }
     }
 
+    /// Writes all of `bytes`, if that can be done at once. Otherwise some of them may be written, and the connection is good
+    /// for nothing.
+    pub fn write_at_once(&self, bytes: &[u8]) -> bool {
+        matches!(self.tcp.try_write(bytes), Ok(written) if written == bytes.len())
+    }
+
     /// Puts back what was read, to be read again. Nothing may be put back already.
-    pub(super) fn unread(&mut self, bytes: Bytes) {
+    pub fn unread(&mut self, bytes: Bytes) {
         debug_assert!(self.unread.is_empty());
         self.unread = bytes;
     }

@@ -248,6 +248,20 @@ impl Outgoing {
         poll_fn(|cx| self.lock().poll_send(cx)).await
     }
 
+    /// Waits until there is room for another answer that is not large.
+    pub async fn room(&self) -> io::Result<()> {
+        poll_fn(|cx| {
+            let mut gather = self.lock();
+            if gather.len() < LARGE { Poll::Ready(Ok(())) } else { gather.poll_send(cx) }
+        })
+        .await
+    }
+
+    /// Gathers what `write` appends: a whole answer, on a connection over HTTP/1 whose request is the one that asks.
+    pub fn gather<T>(&self, write: impl FnOnce(&mut BytesMut) -> T) -> T {
+        write(&mut self.lock().pending)
+    }
+
     /// Puts `date` into the head that is written next, in place of the time at which the engine writes it.
     pub fn date_next_head(&self, date: HeaderValue) {
         self.lock().date = Some(date);

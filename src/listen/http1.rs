@@ -2,25 +2,35 @@
 //!
 //! The engine has a loop for this too. It makes the session of the next request, with a buffer to read it into, when the
 //! last one is answered; most connections of a farm's clients are idle most of the time, and each would hold some
-//! 12 KiB for a request that may never come. Here nothing is made before there is something to read.
+//! 12 KiB for a request that may never come. Here nothing is made before there is something to read, and for a plain
+//! request (see [`super::plain`]) no session at all.
 
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use pingora::ErrorType;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v1::server::HttpSession;
 use pingora::server::ShutdownWatch;
+use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::connection::Connection;
 use super::gather::Outgoing;
-use super::respond::{FIRST_REQUEST, Respond};
+use super::info::info_of;
+use super::plain::Beginning;
+use super::respond::{FIRST_REQUEST, Plainly, Respond};
+
+/// What is read at once where nothing was read yet: dozens of lookups.
+const READ: usize = 8 * 1024;
+/// Heads of plain requests are shorter than this.
+const LARGEST_PLAIN: usize = 8 * 1024;
 
 /// Serves a connection until it ends. When `stop` turns true, that is after the request that is being answered, or
 /// that has come already.
@@ -35,31 +45,96 @@ pub(super) async fn serve<A: Respond>(
     let mut between = Between { outgoing, idle, timer: None };
     let mut stream: Stream = Box::new(connection);
     // What was read beyond the last request.
-    let mut rest = None;
+    let mut rest = BytesMut::new();
     let mut is_first = true;
     loop {
-        if !is_first && rest.is_none() && !between.wait(&mut stop).await {
+        if !mem::take(&mut is_first) && rest.is_empty() && !between.wait(&mut stop).await {
             break;
         }
-        let mut session = HttpSession::new(stream);
+        let begun = match plainly(&*app, &mut stream, &mut rest, &between.outgoing, &stop).await {
+            Plainly::Answered => continue,
+            Plainly::Lost => break,
+            Plainly::Passed(begun) => begun,
+        };
+        let mut session = Box::new(HttpSession::new(stream));
         session.set_server_keepalive(Some(idle.as_secs()));
         session.set_pipelining_enabled(true);
-        if let Some(rest) = rest {
-            session.set_pipelined_prefix(rest);
+        if !rest.is_empty() {
+            session.set_pipelined_prefix(mem::take(&mut rest));
         }
         // Boxed: an idle connection waits above, and would hold the room for all that an answer may need.
-        match Box::pin(exchange(&*app, session, &mut stop)).await {
-            Some(parts) => (stream, rest) = parts,
+        match Box::pin(exchange(&*app, session, begun, &mut stop)).await {
+            Some((kept, more)) => (stream, rest) = (kept, more.unwrap_or_default()),
             None => break,
         }
-        is_first = false;
     }
 }
 
+/// Has the next request answered, if it is here and plain.
+async fn plainly<A: Respond>(
+    app: &A,
+    stream: &mut Stream,
+    read: &mut BytesMut,
+    outgoing: &Outgoing,
+    stop: &ShutdownWatch,
+) -> Plainly<A::Begun> {
+    if read.is_empty() && read_more(stream, read).await == More::End {
+        return Plainly::Lost;
+    }
+    loop {
+        let request = match Beginning::of(read) {
+            // The last answer says so, and the engine says it.
+            Beginning::Plain(request) if !*stop.borrow() => request,
+            // There is always some room left, and a read into none would look like the end.
+            Beginning::Partial if !read.is_empty() && read.len() < LARGEST_PLAIN => {
+                match read_more(stream, read).await {
+                    More::Came => continue,
+                    More::Nothing | More::End => return Plainly::Passed(None),
+                }
+            }
+            _ => return Plainly::Passed(None),
+        };
+        let Some(facts) = stream.get_proxy_digest() else { return Plainly::Passed(None) };
+        let answered = Box::pin(app.respond_plain(&request, info_of(&facts), outgoing)).await;
+        if matches!(answered, Plainly::Answered) {
+            read.advance(request.size);
+            if read.is_empty() {
+                // An idle connection holds no buffer.
+                *read = BytesMut::new();
+            }
+        }
+        return answered;
+    }
+}
+
+/// What a look at a connection gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum More {
+    Came,
+    Nothing,
+    /// There will be no more, or it cannot be read.
+    End,
+}
+
+/// Reads what is there, without waiting for it.
+async fn read_more(stream: &mut Stream, buffer: &mut BytesMut) -> More {
+    buffer.reserve(READ);
+    let mut reading = pin!(stream.read_buf(buffer));
+    poll_fn(|cx| {
+        Poll::Ready(match reading.as_mut().poll(cx) {
+            Poll::Ready(Ok(1..)) => More::Came,
+            Poll::Ready(Ok(0) | Err(_)) => More::End,
+            Poll::Pending => More::Nothing,
+        })
+    })
+    .await
+}
+
 /// Reads a request and has it answered. Gives back the stream, and what was read beyond, when it is good for another.
-async fn exchange(
-    app: &impl Respond,
-    mut session: HttpSession,
+async fn exchange<A: Respond>(
+    app: &A,
+    mut session: Box<HttpSession>,
+    begun: Option<A::Begun>,
     stop: &mut ShutdownWatch,
 ) -> Option<(Stream, Option<BytesMut>)> {
     if !read(&mut session, stop).await {
@@ -68,7 +143,7 @@ async fn exchange(
     if *stop.borrow() {
         session.set_server_keepalive(None);
     }
-    let mut session = app.respond_http1(session).await?;
+    let mut session = app.respond_http1(session, begun).await?;
     session.finish_body().await.ok()?;
     Some(session.reuse().await.ok().flatten()?.into_parts())
 }

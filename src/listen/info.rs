@@ -121,13 +121,14 @@ impl ConnectionInfo {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Whether the answer to the request that has begun should be the last one: it is number `most`, or the connection is
-    /// older than `age` and nothing that was sent behind the request is here yet. HTTP/2 has other ways to end.
-    pub fn is_worn_out(&self, most: usize, age: Duration, now: Instant) -> bool {
+    /// Whether the answer to a request that has come, with a head of `head` bytes, should be the last one: it is number
+    /// `most`, or the connection is older than `age` and nothing that was sent behind the request is here yet. HTTP/2 has
+    /// other ways to end.
+    pub fn is_worn_out(&self, head: usize, most: usize, age: Duration, now: Instant) -> bool {
         !self.is_http2()
-            && (self.requests() >= most
+            && (self.requests() + 1 >= most
                 // A batch of lookups goes on to its end.
-                || (self.unread.load(Ordering::Relaxed) == 0 && now.duration_since(self.since) >= age))
+                || (self.unread.load(Ordering::Relaxed) <= head && now.duration_since(self.since) >= age))
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -9,6 +9,7 @@ mod http1;
 mod http2;
 mod info;
 mod linger;
+mod plain;
 mod respond;
 mod socket;
 
@@ -19,5 +20,6 @@ pub use gather::Outgoing;
 pub use given::{Given, GivenSocket, Source, Unfit, share};
 pub use http2::Stream;
 pub use info::{ConnectionInfo, TlsInfo, info_of};
-pub use respond::Respond;
+pub use plain::Plain;
+pub use respond::{Plainly, Respond};
 pub use socket::{Bound, bind};

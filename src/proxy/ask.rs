@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::pulse;
 use super::relay::while_client_waits;
 use super::session::Session;
+use crate::backend::slots::{Slot, Slots};
 use crate::backend::{Asked, BackendStream, Head, Incoming, Peers, Pool, Use};
 use crate::metrics::Worker;
 
@@ -90,10 +91,41 @@ pub struct Question<'a> {
     pub client: IpAddr,
 }
 
+/// A question that was sent on an idle connection of the pool, and is not answered yet.
+pub struct UnderWay {
+    /// The connection; what has come of the answer was put back.
+    pub stream: Box<BackendStream>,
+    /// Its slot at the backend.
+    pub slot: Slot<Arc<Slots>>,
+    /// Counts it.
+    pub asked: Asked,
+}
+
 impl Question<'_> {
     /// How long the backend may say nothing.
     pub fn patience(&self) -> Duration {
         self.read_timeout.unwrap_or(self.peers.timeouts(self.usage).0)
+    }
+
+    /// Waits for the answer to a question that was sent already, and asks again where that may help.
+    pub(super) async fn go_on<W: Waiter>(
+        &self,
+        waiter: &mut W,
+        make: &MakeRequest<'_, W>,
+        under_way: UnderWay,
+    ) -> Result<(Incoming, Asked)> {
+        let UnderWay { stream, slot, asked } = under_way;
+        match waiter.wait(Incoming::read(stream), self.patience()).await {
+            Ok(incoming) => Ok((incoming, asked)),
+            Err(error) if self.repeatable && was_dropped(&error) => {
+                self.peers.counted(self.worker).retries.increment();
+                // The new one has a slot and a count of its own.
+                drop((slot, asked));
+                // One idle connection was enough: see below.
+                Question { pool: None, ..*self }.ask(waiter, make, None).await
+            }
+            Err(error) => Err(self.told(error)),
+        }
     }
 
     /// Sends the request until there is the head of an answer.
@@ -139,11 +171,16 @@ impl Question<'_> {
                     tries += usize::from(!was_pooled);
                     self.peers.counted(self.worker).retries.increment();
                 }
-                Err(error) if *error.esource() == ErrorSource::Upstream => {
-                    return Err(error.more_context(format!("backend {}", self.peers.name())));
-                }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.told(error)),
             }
+        }
+    }
+
+    /// An error, with the backend's name if it is the backend's.
+    fn told(&self, error: Box<Error>) -> Box<Error> {
+        match error.esource() {
+            ErrorSource::Upstream => error.more_context(format!("backend {}", self.peers.name())),
+            _ => error,
         }
     }
 

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
+use super::ask::UnderWay;
 use super::generation::{Generation, Live, Site};
+use super::lookup::Begun;
 use super::plan::Upstream;
 use super::session::Session;
 use crate::admin::Administrator;
@@ -37,12 +39,25 @@ pub struct Context {
     pub began: Instant,
     /// Where its time went since then.
     pub spent: Spent,
+    /// What its backend was asked already.
+    pub under_way: Option<UnderWay>,
 }
 
 impl Context {
-    pub(super) fn new(live: &Live) -> Self {
+    /// Of a request that comes now, or for which something has `begun`.
+    pub(super) fn new(live: &Live, begun: Option<Begun>) -> Self {
+        match begun {
+            None => Self::at(live.load_full(), Instant::now()),
+            Some(begun) => {
+                let context = Self::at(begun.generation, begun.began);
+                Self { spent: begun.spent, under_way: Some(begun.under_way), ..context }
+            }
+        }
+    }
+
+    fn at(generation: Arc<Generation>, began: Instant) -> Self {
         Self {
-            generation: live.load_full(),
+            generation,
             site: 0,
             route: Route::Malformed,
             upstream: None,
@@ -51,8 +66,9 @@ impl Context {
             id: RequestId::next(),
             cache: None,
             cache_failed: None,
-            began: Instant::now(),
+            began,
             spent: Spent::default(),
+            under_way: None,
         }
     }
 

@@ -13,6 +13,7 @@ mod forward;
 mod generation;
 mod host;
 mod local;
+mod lookup;
 mod measure;
 mod nar;
 mod pace;

@@ -22,6 +22,7 @@ use super::error_page::Problem;
 use super::failure::{problem_of, reason};
 use super::forward::{key_of, peers_of, site_name, upstream_request};
 use super::generation::Live;
+use super::lookup::Begun;
 use super::pace::Pace;
 use super::plan::{self, Plan, Upstream, Which};
 use super::relay::{self, BodyLimits, Exchange};
@@ -33,7 +34,7 @@ use crate::backend::{self, Head, Pool, Use};
 use crate::cache::Cache;
 use crate::history::Failed;
 use crate::limits::{Limiter, network_of};
-use crate::listen::{Respond, Stream};
+use crate::listen::{ConnectionInfo, Outgoing, Plain, Plainly, Respond, Stream};
 use crate::log::Entry;
 use crate::metrics::{CacheOutcome, Worker, waiting};
 use crate::page::Page;
@@ -44,22 +45,37 @@ const LARGEST_HEAD: usize = 64 * 1024;
 
 /// The gate: what each request is handed to. One per worker thread.
 pub struct Gatekeeper {
-    live: Arc<Live>,
+    pub(super) live: Arc<Live>,
     cache: Arc<Cache>,
-    limiter: Arc<Limiter>,
+    pub(super) limiter: Arc<Limiter>,
     challenges: Arc<Challenges>,
-    pool: Arc<Pool>,
+    pub(super) pool: Arc<Pool>,
     page: Arc<Page>,
-    worker: Arc<Worker>,
+    pub(super) worker: Arc<Worker>,
     /// What a test has go wrong.
     #[cfg(test)]
     pub(super) fault: Option<fn(&[u8])>,
 }
 
 impl Respond for Gatekeeper {
-    async fn respond_http1(&self, session: HttpSession) -> Option<HttpSession> {
+    type Begun = Begun;
+
+    async fn respond_plain(
+        &self,
+        request: &Plain<'_>,
+        connection: &ConnectionInfo,
+        outgoing: &Outgoing,
+    ) -> Plainly<Begun> {
+        self.look_up(request, connection, outgoing).await
+    }
+
+    async fn respond_http1(
+        &self,
+        session: Box<HttpSession>,
+        begun: Option<Begun>,
+    ) -> Option<Box<HttpSession>> {
         let mut session = Session::H1(session);
-        let is_reusable = self.exchange(&mut session).await;
+        let is_reusable = self.exchange(&mut session, begun).await;
         match session {
             Session::H1(session) if is_reusable => Some(session),
             _ => None,
@@ -68,7 +84,7 @@ impl Respond for Gatekeeper {
 
     async fn respond_http2(self: Arc<Self>, stream: Stream) {
         let mut session = Session::H2(stream);
-        let is_whole = self.exchange(&mut session).await;
+        let is_whole = self.exchange(&mut session, None).await;
         let Session::H2(mut stream) = session else { return };
         if !is_whole || stream.finish().is_err() {
             stream.abandon();
@@ -102,8 +118,8 @@ impl Gatekeeper {
 
     /// Answers a request that was read, and counts and logs it. False when the answer is not whole, or when it should be
     /// the last one.
-    async fn exchange(&self, session: &mut Session) -> bool {
-        let mut ctx = Context::new(&self.live);
+    async fn exchange(&self, session: &mut Session, begun: Option<Begun>) -> bool {
+        let mut ctx = Context::new(&self.live, begun);
         self.begin(session, &ctx);
         let span = debug_span!("request", id = %ctx.id, route = Empty, status = Empty);
         let answered = contain(ctx.id, self.answer(session, &mut ctx).instrument(span.clone())).await;
@@ -118,11 +134,12 @@ impl Gatekeeper {
     }
 
     fn begin(&self, session: &mut Session, ctx: &Context) {
-        connection(session).request_begins(session.head_size());
         let (timeouts, limits) = (&ctx.generation.config.timeouts, &ctx.generation.config.limits);
-        if connection(session).is_worn_out(limits.connection_requests, limits.connection_age, ctx.began) {
+        let (head, most, age) = (session.head_size(), limits.connection_requests, limits.connection_age);
+        if connection(session).is_worn_out(head, most, age, ctx.began) {
             session.set_keepalive(None);
         }
+        connection(session).request_begins(head);
         // The engine turns keep-alive off when the client or a shutdown wants it so. Otherwise it would wait
         // for ever.
         if session.get_keepalive().is_some() {
@@ -268,6 +285,7 @@ impl Gatekeeper {
         {
             return self.refuse(session, ctx, &problem).await;
         }
+        let under_way = ctx.under_way.take();
         let ctx = &*ctx;
         let has_body = body.is_some();
         let make = |session: &Session| {
@@ -277,7 +295,8 @@ impl Gatekeeper {
             match upstream.backend {
                 Which::Publish if !has_body => {
                     let host = site_name(ctx);
-                    backend::written_to_publish(session.req_header(), host, upstream.usage != Use::Pooled)
+                    let target = plan::target_of(session.req_header());
+                    backend::written_to_publish(target, host, upstream.usage != Use::Pooled)
                         .map(Head::Written)
                 }
                 _ => upstream_request(session, ctx, upstream).map(|request| Head::Fields(Box::new(request))),
@@ -304,7 +323,11 @@ impl Gatekeeper {
             let key = nar_key(site_name(ctx), plan::target_of(session.req_header()));
             return Box::pin(exchange.run_nar(session, &make, key, body, pace)).await;
         }
-        exchange.run(session, &make, body, pace).await
+        match under_way {
+            // Only a lookup is under way by now.
+            Some(under_way) => Box::pin(exchange.go_on(session, &make, under_way, pace)).await,
+            None => exchange.run(session, &make, body, pace).await,
+        }
     }
 
     /// Tells the client of an error, if it can still be told. Whether the connection is good for another request.

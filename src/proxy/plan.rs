@@ -145,6 +145,30 @@ fn try_plan(
     })
 }
 
+/// Where a lookup leads that takes no more than to be passed on to publish: the site, and the door. None where a look at
+/// the whole request may find anything else to do.
+pub fn lookup(
+    generation: &Generation,
+    connection: &ConnectionInfo,
+    target: &[u8],
+    host: &[u8],
+) -> Option<(usize, Door)> {
+    let door = generation.door(target).ok()?;
+    let Door::Substitute(Substitute::Narinfo | Substitute::CacheInfo | Substitute::SigningKey) = door else {
+        return None;
+    };
+    let index = match host::look_up(generation, Some(host)) {
+        HostIs::Site(index) => index,
+        HostIs::Anonymous => site_of_handshake(generation, connection).unwrap_or(0),
+        HostIs::Unknown(_) | HostIs::Malformed => return None,
+    };
+    let site = generation.site(index);
+    let is_passed_on = site.publish.is_some()
+        && !misdirected(generation, connection, index)
+        && (connection.tls.is_some() || !to_https(site, door));
+    is_passed_on.then_some((index, door))
+}
+
 /// The request-target as it was sent. In HTTP/2 it is `:path`.
 pub fn target_of(request: &RequestHeader) -> &[u8] {
     request.raw_path()
@@ -449,6 +473,63 @@ mod tests {
         assert_eq!(backend(ask("HEAD", "/abc.narinfo")), Some(Which::Publish));
         assert_eq!(backend(ask("POST", "/jobset/x/hook/evaluate")), Some(Which::Ci));
         assert_eq!(refused(ask("TRACE", "/")), Some(405));
+    }
+
+    #[test]
+    fn a_lookup_is_passed_on_where_the_plan_for_the_whole_request_is_to_pass_it_on() {
+        let farm = Farm::new();
+        let passed_on =
+            Upstream { backend: Which::Publish, usage: Use::Pooled, repeatable: true, kept: None };
+        let targets = [
+            "/abc.narinfo",
+            "/nix-cache-info",
+            "/signing-key.pub",
+            "/nar/x",
+            "/file/a/sha256/b",
+            "/log/x",
+            "/admin",
+            "/admin/x.narinfo",
+            "/%61dmin/x.narinfo",
+            "//admin/x.narinfo",
+            "/x/../admin/y.narinfo",
+            "/static/a.narinfo",
+            "/.well-known/x.narinfo",
+            "/robots.txt",
+            "/",
+            "/%zz.narinfo",
+            "/a%2Fb.narinfo",
+            "//abc.narinfo",
+        ];
+        let hosts = [
+            "ci.example.org",
+            "FARM.example.org.:80",
+            "bordeaux.example.org",
+            "strict.example.org",
+            "other.example.org",
+            "192.0.2.1",
+            "[2001:db8::1]:80",
+            "a/b",
+        ];
+        let connections = [None, Some("ci.example.org"), Some("bordeaux.example.org"), Some("unknown")];
+        let mut lookups = 0;
+        for connection in connections.map(connection) {
+            for (host, target) in hosts.iter().flat_map(|host| targets.map(|target| (host, target))) {
+                let Some((site, door)) = lookup(&farm.0, &connection, target.as_bytes(), host.as_bytes())
+                else {
+                    continue;
+                };
+                lookups += 1;
+                let mut request = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+                request.insert_header("Host", *host).unwrap();
+                let planned = plan(&farm.0, &connection, &request);
+                assert_eq!((planned.site, planned.door), (site, Some(door)), "{host} {target}");
+                assert!(
+                    matches!(planned.plan, Plan::Forward(upstream) if upstream == passed_on),
+                    "{host} {target}"
+                );
+            }
+        }
+        assert!(lookups > 20, "{lookups}");
     }
 
     #[test]

@@ -13,9 +13,12 @@ use tokio::time::sleep;
 
 /// Between beats.
 const INTERVAL: Duration = Duration::from_millis(5);
+/// Between slow beats.
+const SLOW: Duration = Duration::from_millis(250);
 
 thread_local! {
     static PULSE: Arc<Pulse> = Arc::default();
+    static SLOW_PULSE: Arc<Pulse> = Arc::default();
 }
 
 #[derive(Default)]
@@ -27,17 +30,27 @@ struct Pulse {
 
 /// Waits for this worker's next beat: 5 ms, less where others are waiting already.
 pub async fn beat() {
-    let pulse = PULSE.with(Arc::clone);
-    // From here on no beat is missed (see `Notify::notify_waiters`).
-    let notified = pulse.beat.notified();
-    if !pulse.running.swap(true, Ordering::Relaxed) {
-        let beat = Beat(pulse.clone());
-        tokio::spawn(async move {
-            sleep(INTERVAL).await;
-            drop(beat);
-        });
+    PULSE.with(Arc::clone).beat(INTERVAL).await;
+}
+
+/// The same with 250 ms, for those who wait longer than usual and need not be exact.
+pub async fn slow_beat() {
+    SLOW_PULSE.with(Arc::clone).beat(SLOW).await;
+}
+
+impl Pulse {
+    async fn beat(self: Arc<Self>, interval: Duration) {
+        // From here on no beat is missed (see `Notify::notify_waiters`).
+        let notified = self.beat.notified();
+        if !self.running.swap(true, Ordering::Relaxed) {
+            let beat = Beat(self.clone());
+            tokio::spawn(async move {
+                sleep(interval).await;
+                drop(beat);
+            });
+        }
+        notified.await;
     }
-    notified.await;
 }
 
 /// Beats when it is dropped: at its time, or when the runtime ends before.
@@ -73,5 +86,7 @@ mod tests {
         sleep(Duration::from_secs(1)).await;
         beat().await;
         assert_eq!(began.elapsed().as_millis(), 1010);
+        tokio::join!(slow_beat(), beat());
+        assert_eq!(began.elapsed().as_millis(), 1260);
     }
 }

@@ -22,7 +22,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, debug_span};
 
-use super::ask::{MakeRequest, Question};
+use super::ask::{MakeRequest, Question, UnderWay};
 use super::context::connection;
 use super::error_page::Problem;
 use super::forward::adapt_response;
@@ -145,6 +145,21 @@ impl Exchange<'_> {
         let (incoming, asked) = self.ask(session, make, body.as_ref().map(|body| &body.bytes)).await?;
         // However long the client takes for the answer, nobody needs it any more.
         drop(body);
+        self.pass_on(session, incoming, asked, &mut pace).await
+    }
+
+    /// The same for a request without a body that was sent already.
+    pub async fn go_on(
+        &self,
+        session: &mut Session,
+        make: &MakeRequest<'_, Session>,
+        under_way: UnderWay,
+        mut pace: Option<Box<Pace>>,
+    ) -> Result<()> {
+        self.spent.asked.increment();
+        let answer = self.question.go_on(session, make, under_way);
+        let answer = answer.instrument(debug_span!("backend", name = self.question.peers.name()));
+        let (incoming, asked) = waiting(&self.spent.backend, answer).await?;
         self.pass_on(session, incoming, asked, &mut pace).await
     }
 
@@ -286,7 +301,7 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         client.write_all(bytes.as_bytes()).await.unwrap();
         let (tcp, _) = listener.accept().await.unwrap();
-        let mut http1 = HttpSession::new(Box::new(TcpSession::from(tcp)));
+        let mut http1 = Box::new(HttpSession::new(Box::new(TcpSession::from(tcp))));
         assert!(http1.read_request().await.unwrap().is_some());
         (Session::H1(http1), client)
     }

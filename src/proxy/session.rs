@@ -19,7 +19,7 @@ use crate::listen::{ConnectionInfo, Stream, info_of};
 #[allow(clippy::large_enum_variant)]
 pub enum Session {
     /// HTTP/1.0 and HTTP/1.1, by the engine.
-    H1(HttpSession),
+    H1(Box<HttpSession>),
     /// HTTP/2.
     H2(Stream),
 }

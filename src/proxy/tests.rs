@@ -24,7 +24,24 @@ use crate::log::AccessLog;
 use crate::metrics::Metrics;
 use crate::page::{Overview, Page};
 
-const SITE: &str = "[[site]]\nnames = [\"farm.example\"]\nci = \"http://127.0.0.1:9\"\n";
+/// A site whose publish answers everything with "ok".
+fn site() -> String {
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+    let publish = backend.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut tcp in backend.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut request = [0; 4096];
+                while tcp.read(&mut request).is_ok_and(|read| read > 0) {
+                    let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                }
+            });
+        }
+    });
+    format!(
+        "[[site]]\nnames = [\"farm.example\"]\npublish = \"http://{publish}\"\nci = \"http://127.0.0.1:9\"\n"
+    )
+}
 
 struct Nothing;
 
@@ -36,7 +53,7 @@ impl Overview for Nothing {
 
 /// A gate with one worker, in which `fault` is given every target.
 fn serve(folder: &Path, fault: fn(&[u8])) -> SocketAddr {
-    let config = Arc::new(config::parse(SITE, Path::new("/farm.toml")).unwrap().config);
+    let config = Arc::new(config::parse(&site(), Path::new("/farm.toml")).unwrap().config);
     let cache = Cache::open(&folder.join("cache"), &config.cache);
     let off = Arc::new(AccessLog::off());
     let logs = Logs { http: off.clone(), https: off };
@@ -82,7 +99,9 @@ fn serve(folder: &Path, fault: fn(&[u8])) -> SocketAddr {
 
 /// Asks, and reads until there is an answer that ends with `end`, or no more.
 fn ask(connection: &mut TcpStream, target: &str, end: &str) -> String {
-    write!(connection, "GET {target} HTTP/1.1\r\nHost: farm.example\r\n\r\n").unwrap();
+    // In one piece, as clients do.
+    let request = format!("GET {target} HTTP/1.1\r\nHost: farm.example\r\n\r\n");
+    connection.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
     while !answer.ends_with(end.as_bytes()) || end.is_empty() {
@@ -115,9 +134,16 @@ fn child() {
     assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
     let id = answer.trim_end().rsplit(' ').next().unwrap();
     println!("\nthe page has {id}");
+    // The same where the engine has no part in it: a lookup on a connection that had one.
+    let mut lookups = connect();
+    for _ in 0..3 {
+        assert!(ask(&mut lookups, "/a.narinfo", "ok").starts_with("HTTP/1.1 200"));
+    }
+    assert_eq!(ask(&mut lookups, "/panic.narinfo", ""), "", "the connection ends");
     // One that was there before, and one that comes.
     for mut connection in [other, connect()] {
         assert!(ask(&mut connection, "/robots.txt", robots).starts_with("HTTP/1.1 200"));
+        assert!(ask(&mut connection, "/a.narinfo", "ok").starts_with("HTTP/1.1 200"));
     }
 }
 
@@ -142,6 +168,6 @@ fn a_panic_in_one_request_is_told_once_with_its_id_and_others_are_served() {
         telling[0].starts_with("PANIC in ") && telling[0].contains("no room for (an address)"),
         "{stderr}"
     );
-    assert_eq!(stderr.matches("PANIC").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("PANIC").count(), 2, "{stderr}");
     assert!(!stderr.contains("203.0.113.77") && !stderr.contains("127.0.0.1"), "{stderr}");
 }

@@ -30,6 +30,7 @@ mod import_nginx;
 mod least_privilege;
 mod lifecycle;
 mod limits;
+mod lookups;
 mod metrics;
 mod no_address;
 #[cfg(feature = "otlp")]
