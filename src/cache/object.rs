@@ -11,7 +11,7 @@ use super::hit::{Body, Reading};
 use super::memory::Hot;
 use super::meta::Meta;
 use super::space::Space;
-use super::storage::{BLOCK, Stored};
+use super::storage::{BLOCK, Stored, read_in_memory};
 
 /// A stored response that was opened, and is good as far as was looked.
 #[derive(Clone)]
@@ -58,23 +58,28 @@ impl Cache {
         let (name, validations) = (entry.name, entry.validations());
         let object =
             |meta, length, source| Object { entry: entry.clone(), validations, meta, length, source };
+        if entry.is_touch_due() {
+            let files = space.files.clone();
+            // It is for the next start only.
+            drop(tokio::task::spawn_blocking(move || files.touch(&name)));
+        }
         if let Some(Hot { meta, body }) = self.memory.get(name.id) {
-            if entry.is_touch_due() {
-                let files = space.files.clone();
-                // It is for the next start only.
-                drop(tokio::task::spawn_blocking(move || files.touch(&name)));
-            }
             return Some(object(meta, body.len() as u64, Source::Memory(body)));
         }
+        let read = read_in_memory(&space.files, &name, &entry.key, entry.length, entry.file_length());
+        if let Some((meta, body)) = read {
+            let hot = Hot { meta: Arc::new(meta), body };
+            if self.memory.wants(&hot, entry.is_read()) {
+                self.memory.put(name.id, hot.clone());
+            }
+            return Some(object(hot.meta, entry.length, Source::Memory(hot.body)));
+        }
         let keep = self.memory.takes(entry.length);
-        let (files, touch, length) = (space.files.clone(), entry.is_touch_due(), entry.length);
+        let (files, length) = (space.files.clone(), entry.length);
         // All of it, or the first block. Made here: see `Stored::room`.
         let room = BytesMut::zeroed(if keep { length } else { length.min(BLOCK as u64) } as usize);
         let opened = tokio::task::spawn_blocking(move || {
             let stored = Stored::open(&files, name, length)?;
-            if touch {
-                let _ = files.touch(&name);
-            }
             let first = stored.beginning(room)?;
             Ok::<_, io::Error>((stored, first))
         });
@@ -109,10 +114,11 @@ impl Cache {
             self.memory.put(name.id, Hot { meta: meta.clone(), body });
         }
         let length = object.length;
-        let cache = self.clone();
+        let (cache, entry) = (self.clone(), object.entry.clone());
         let replaced = tokio::task::spawn_blocking(move || {
             let Some(_in_charge) = cache.charge.hold() else { return Ok(()) };
-            Stored::open(&files, name, length)?.replace_meta(&files, &meta)
+            entry.set_file_length(Stored::open(&files, name, length)?.replace_meta(&files, &meta)?);
+            Ok::<_, io::Error>(())
         });
         match replaced.await {
             Ok(Ok(())) => {
