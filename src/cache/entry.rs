@@ -72,10 +72,15 @@ impl Entry {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Notes a use, and says whether it is to be written down, which blocks: see
+    /// Whether a use at `now` has been noted already, give or take a second.
+    pub(super) fn is_used(&self, now: SystemTime) -> bool {
+        self.used.load(Ordering::Relaxed) == seconds(now)
+    }
+
+    /// Notes a use at `now`, and says whether it is to be written down, which blocks: see
     /// [`Files::touch`](super::storage::Files::touch).
-    pub(super) fn is_touch_due(&self) -> bool {
-        let now = seconds(SystemTime::now());
+    pub(super) fn is_touch_due(&self, now: SystemTime) -> bool {
+        let now = seconds(now);
         self.used.store(now, Ordering::Relaxed);
         let last = self.touched.load(Ordering::Relaxed);
         now.saturating_sub(last) >= TOUCH_EVERY

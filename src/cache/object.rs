@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,6 +11,7 @@ use super::entry::Entry;
 use super::hit::{Body, Reading};
 use super::memory::Hot;
 use super::meta::Meta;
+use super::reuse;
 use super::space::Space;
 use super::storage::{BLOCK, Stored, read_in_memory};
 
@@ -40,6 +42,11 @@ impl Object {
         Self { meta, ..self.clone() }
     }
 
+    /// How old it is at `now`.
+    pub fn age(&self, now: SystemTime) -> Duration {
+        reuse::age(&self.meta.terms, self.meta.arrived, now)
+    }
+
     /// Its body.
     pub fn body(&self, space: &Arc<Space>) -> Body {
         match &self.source {
@@ -53,12 +60,17 @@ impl Object {
 }
 
 impl Cache {
-    /// Opens what the index has. None: it turned out to be no good, and is no longer there.
-    pub(super) async fn open_entry(&self, space: &Arc<Space>, entry: &Arc<Entry>) -> Option<Object> {
+    /// Opens what the index has, which is used `now`. None: it turned out to be no good, and is no longer there.
+    pub(super) async fn open_entry(
+        &self,
+        space: &Arc<Space>,
+        entry: &Arc<Entry>,
+        now: SystemTime,
+    ) -> Option<Object> {
         let (name, validations) = (entry.name, entry.validations());
         let object =
             |meta, length, source| Object { entry: entry.clone(), validations, meta, length, source };
-        if entry.is_touch_due() {
+        if entry.is_touch_due(now) {
             let files = space.files.clone();
             // It is for the next start only.
             drop(tokio::task::spawn_blocking(move || files.touch(&name)));

@@ -198,7 +198,8 @@ impl Gatekeeper {
                 (ctx.cache, ctx.cache_failed) = (noted.outcome, noted.failed);
                 served
             }
-            None => self.relay(session, ctx, upstream).await,
+            // Boxed: to make it elsewhere and move it here costs no less, and one from the cache need not make room for it.
+            None => Box::pin(self.relay(session, ctx, upstream)).await,
         }
     }
 
