@@ -124,6 +124,17 @@ impl Delivery {
         }
     }
 
+    /// The next bytes to send, if they are in memory: they are all of what is left. For them it is not worth while to
+    /// prepare for a wait.
+    pub fn at_hand(&mut self) -> Option<Bytes> {
+        match (self.pieces.front(), self.pieces.len(), &mut self.body) {
+            (Some(Piece::Rest), 1, Body::Memory(bytes)) => {
+                Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty())
+            }
+            _ => None,
+        }
+    }
+
     /// The next bytes to send; none at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {

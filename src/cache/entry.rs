@@ -1,6 +1,6 @@
 //! A stored response as the index knows it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::key::Key;
@@ -21,6 +21,10 @@ pub struct Entry {
     pub selecting: Selecting,
     /// Bytes of its body.
     pub length: u64,
+    /// Bytes of its file; 0 when that is not known.
+    file_length: AtomicU64,
+    /// How often it was read from disk.
+    read: AtomicU32,
     /// When it was last used.
     used: AtomicU64,
     /// When that was last written down.
@@ -40,6 +44,8 @@ impl Entry {
             key,
             selecting,
             length,
+            file_length: AtomicU64::new(0),
+            read: AtomicU32::new(0),
             used: AtomicU64::new(used),
             touched: AtomicU64::new(used),
             validations: AtomicU64::new(0),
@@ -47,15 +53,34 @@ impl Entry {
         }
     }
 
+    /// Bytes of its file, as far as is known.
+    pub(super) fn file_length(&self) -> u64 {
+        self.file_length.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_file_length(&self, length: u64) {
+        self.file_length.store(length, Ordering::Relaxed);
+    }
+
+    /// Notes that it is read from disk, and says how often it was before.
+    pub(super) fn is_read(&self) -> u32 {
+        self.read.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// When it was last used, in seconds.
     pub(super) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Notes a use, and says whether it is to be written down, which blocks: see
+    /// Whether a use at `now` has been noted already, give or take a second.
+    pub(super) fn is_used(&self, now: SystemTime) -> bool {
+        self.used.load(Ordering::Relaxed) == seconds(now)
+    }
+
+    /// Notes a use at `now`, and says whether it is to be written down, which blocks: see
     /// [`Files::touch`](super::storage::Files::touch).
-    pub(super) fn is_touch_due(&self) -> bool {
-        let now = seconds(SystemTime::now());
+    pub(super) fn is_touch_due(&self, now: SystemTime) -> bool {
+        let now = seconds(now);
         self.used.store(now, Ordering::Relaxed);
         let last = self.touched.load(Ordering::Relaxed);
         now.saturating_sub(last) >= TOUCH_EVERY

@@ -258,7 +258,7 @@ impl Fetch {
         let kept = blocking(move || {
             // Who is in charge by now does not know of it, and would not find it any more.
             let Some(in_charge) = cache.charge.hold() else { return Ok(()) };
-            writer.commit(&meta)?;
+            entry.set_file_length(writer.commit(&meta)?);
             space.insert(entry);
             if let Some(hot) = hot {
                 cache.memory.put(name.id, hot);

@@ -16,8 +16,18 @@ pub struct Hot {
     pub body: Bytes,
 }
 
+impl Hot {
+    fn weight(&self) -> u64 {
+        (self.body.len() + self.meta.weight()) as u64
+    }
+}
+
 /// Bodies larger than this are better read from the disk's own cache.
 const LARGEST: u64 = 1 << 20;
+
+/// A body from disk is offered to a memory that is full each time it was read so often. Every offer is weighed against
+/// what it would push out; where all are asked for alike, each would be made in vain, or to undo another.
+const OFFER_EVERY: u32 = 4;
 
 /// The memory for hot bodies, all spaces together.
 ///
@@ -33,8 +43,7 @@ struct Shelf {
 
 impl Shelf {
     fn new(limit: u64) -> Self {
-        let weigh =
-            |_: &u64, hot: &Hot| u32::try_from(hot.body.len() + hot.meta.weight()).unwrap_or(u32::MAX);
+        let weigh = |_: &u64, hot: &Hot| u32::try_from(hot.weight()).unwrap_or(u32::MAX);
         Self { limit, bodies: moka::sync::Cache::builder().max_capacity(limit).weigher(weigh).build() }
     }
 }
@@ -63,6 +72,15 @@ impl Memory {
         length <= LARGEST.min(self.shelf.load().limit / 8)
     }
 
+    /// Whether a response is to be kept here that was read from disk, and so many times before.
+    pub fn wants(&self, hot: &Hot, before: u32) -> bool {
+        let has_room = || {
+            let shelf = self.shelf.load();
+            shelf.bodies.weighted_size() + hot.weight() <= shelf.limit
+        };
+        self.takes(hot.body.len() as u64) && (before % OFFER_EVERY == OFFER_EVERY - 1 || has_room())
+    }
+
     /// The response with this id.
     pub fn get(&self, id: u64) -> Option<Hot> {
         self.shelf.load().bodies.get(&id)
@@ -83,5 +101,40 @@ impl Memory {
         let shelf = self.shelf.load();
         shelf.bodies.run_pending_tasks();
         (shelf.bodies.weighted_size(), shelf.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::super::freshness::Terms;
+    use super::super::key::Key;
+    use super::super::vary::Selecting;
+    use super::*;
+
+    fn hot(length: usize) -> Hot {
+        let meta = Meta {
+            key: Key::new("s", "h", b"/static/a"),
+            selecting: Selecting::default(),
+            status: 200,
+            headers: http::HeaderMap::new(),
+            arrived: SystemTime::now(),
+            terms: Terms::default(),
+        };
+        Hot { meta: Arc::new(meta), body: Bytes::from(vec![7; length]) }
+    }
+
+    #[test]
+    fn a_memory_with_room_takes_all_and_a_full_one_looks_at_what_comes_again_and_again() {
+        let memory = Memory::new(64 * 1024);
+        for id in 0..100 {
+            assert!(id > 40 || memory.wants(&hot(1024), 0), "{id}");
+            memory.put(id, hot(1024));
+            assert!(memory.used().0 <= 64 * 1024);
+        }
+        let wanted: Vec<u32> = (0..9).filter(|before| memory.wants(&hot(1024), *before)).collect();
+        assert_eq!(wanted, [3, 7]);
+        assert!(!memory.wants(&hot(9 * 1024), 3), "an eighth of it is the most");
     }
 }

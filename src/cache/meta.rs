@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::freshness::Terms;
@@ -62,9 +63,9 @@ impl Meta {
         out
     }
 
-    /// From bytes; none when they are not what [`Self::encode`] made.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut input = bytes;
+    /// From bytes, which the values of its fields go on to share; none when they are not what [`Self::encode`] made.
+    pub fn decode(bytes: &Bytes) -> Option<Self> {
+        let mut input = &bytes[..];
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(Box::<str>::from);
         let (site, host) = (text(take(&mut input)?)?, text(take(&mut input)?)?);
         let key = Key::from_parts(site, host, take(&mut input)?.into());
@@ -89,10 +90,13 @@ impl Meta {
             never_stale: flags & NEVER_STALE != 0,
             immutable: flags & IMMUTABLE != 0,
         };
-        let mut headers = HeaderMap::new();
-        for _ in 0..take_number(&mut input)? {
+        let count = usize::try_from(take_number(&mut input)?).ok()?;
+        // No more than fit in: each has two lengths in front.
+        let mut headers = HeaderMap::try_with_capacity(count.min(input.len() / 16)).ok()?;
+        for _ in 0..count {
             let name = HeaderName::from_bytes(take(&mut input)?).ok()?;
-            headers.try_append(name, HeaderValue::from_bytes(take(&mut input)?).ok()?).ok()?;
+            let value = bytes.slice_ref(take(&mut input)?);
+            headers.try_append(name, HeaderValue::from_maybe_shared(value).ok()?).ok()?;
         }
         let selecting = Selecting::from_fields(fields);
         input.is_empty().then_some(Self { key, selecting, status, headers, arrived, terms })
@@ -101,7 +105,7 @@ impl Meta {
     /// About what it takes in memory.
     pub fn weight(&self) -> usize {
         let fields: usize =
-            self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+            self.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 128).sum();
         256 + self.key.target().len() + fields
     }
 }
@@ -151,15 +155,15 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        assert_eq!(Meta::decode(&sample().encode()).unwrap(), sample());
+        assert_eq!(Meta::decode(&sample().encode().into()).unwrap(), sample());
     }
 
     #[test]
     fn bytes_that_were_cut_or_are_too_many_are_refused() {
         let bytes = sample().encode();
         for end in 0..bytes.len() {
-            assert!(Meta::decode(&bytes[..end]).is_none(), "{end}");
+            assert!(Meta::decode(&Bytes::copy_from_slice(&bytes[..end])).is_none(), "{end}");
         }
-        assert!(Meta::decode(&[&bytes[..], &[0]].concat()).is_none());
+        assert!(Meta::decode(&[&bytes[..], &[0]].concat().into()).is_none());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,8 +11,9 @@ use super::entry::Entry;
 use super::hit::{Body, Reading};
 use super::memory::Hot;
 use super::meta::Meta;
+use super::reuse;
 use super::space::Space;
-use super::storage::{BLOCK, Stored};
+use super::storage::{BLOCK, Stored, read_in_memory};
 
 /// A stored response that was opened, and is good as far as was looked.
 #[derive(Clone)]
@@ -40,6 +42,11 @@ impl Object {
         Self { meta, ..self.clone() }
     }
 
+    /// How old it is at `now`.
+    pub fn age(&self, now: SystemTime) -> Duration {
+        reuse::age(&self.meta.terms, self.meta.arrived, now)
+    }
+
     /// Its body.
     pub fn body(&self, space: &Arc<Space>) -> Body {
         match &self.source {
@@ -53,28 +60,38 @@ impl Object {
 }
 
 impl Cache {
-    /// Opens what the index has. None: it turned out to be no good, and is no longer there.
-    pub(super) async fn open_entry(&self, space: &Arc<Space>, entry: &Arc<Entry>) -> Option<Object> {
+    /// Opens what the index has, which is used `now`. None: it turned out to be no good, and is no longer there.
+    pub(super) async fn open_entry(
+        &self,
+        space: &Arc<Space>,
+        entry: &Arc<Entry>,
+        now: SystemTime,
+    ) -> Option<Object> {
         let (name, validations) = (entry.name, entry.validations());
         let object =
             |meta, length, source| Object { entry: entry.clone(), validations, meta, length, source };
+        if entry.is_touch_due(now) {
+            let files = space.files.clone();
+            // It is for the next start only.
+            drop(tokio::task::spawn_blocking(move || files.touch(&name)));
+        }
         if let Some(Hot { meta, body }) = self.memory.get(name.id) {
-            if entry.is_touch_due() {
-                let files = space.files.clone();
-                // It is for the next start only.
-                drop(tokio::task::spawn_blocking(move || files.touch(&name)));
-            }
             return Some(object(meta, body.len() as u64, Source::Memory(body)));
         }
+        let read = read_in_memory(&space.files, &name, &entry.key, entry.length, entry.file_length());
+        if let Some((meta, body)) = read {
+            let hot = Hot { meta: Arc::new(meta), body };
+            if self.memory.wants(&hot, entry.is_read()) {
+                self.memory.put(name.id, hot.clone());
+            }
+            return Some(object(hot.meta, entry.length, Source::Memory(hot.body)));
+        }
         let keep = self.memory.takes(entry.length);
-        let (files, touch, length) = (space.files.clone(), entry.is_touch_due(), entry.length);
+        let (files, length) = (space.files.clone(), entry.length);
         // All of it, or the first block. Made here: see `Stored::room`.
         let room = BytesMut::zeroed(if keep { length } else { length.min(BLOCK as u64) } as usize);
         let opened = tokio::task::spawn_blocking(move || {
             let stored = Stored::open(&files, name, length)?;
-            if touch {
-                let _ = files.touch(&name);
-            }
             let first = stored.beginning(room)?;
             Ok::<_, io::Error>((stored, first))
         });
@@ -109,10 +126,11 @@ impl Cache {
             self.memory.put(name.id, Hot { meta: meta.clone(), body });
         }
         let length = object.length;
-        let cache = self.clone();
+        let (cache, entry) = (self.clone(), object.entry.clone());
         let replaced = tokio::task::spawn_blocking(move || {
             let Some(_in_charge) = cache.charge.hold() else { return Ok(()) };
-            Stored::open(&files, name, length)?.replace_meta(&files, &meta)
+            entry.set_file_length(Stored::open(&files, name, length)?.replace_meta(&files, &meta)?);
+            Ok::<_, io::Error>(())
         });
         match replaced.await {
             Ok(Ok(())) => {

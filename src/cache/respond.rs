@@ -23,6 +23,9 @@ use super::{Cache, Which};
 /// How often a request waits for a fetch that then turns out to be for others.
 const ROUNDS: usize = 4;
 
+/// Fields that a stored response does not have: `Age`, `Cache-Status`, `Accept-Ranges`, and one to spare.
+const ADDED: usize = 4;
+
 /// A request for something that may be stored: a GET or HEAD.
 pub struct Ask<'a> {
     /// Where it is stored.
@@ -67,19 +70,20 @@ impl Cache {
         if !self.charge.is_held() {
             return None;
         }
-        let space = self.space(ask.space);
-        let entry = space.find(ask.key.digest(), &ask.key, ask.headers).entry?;
-        let object = self.open_entry(space, &entry).await?;
+        let (space, now) = (self.space(ask.space), SystemTime::now());
+        let entry = space.find(ask.key.digest(), &ask.key, ask.headers, now).entry?;
+        let object = self.open_entry(space, &entry, now).await?;
         let wants = Directives::of_request(ask.headers);
-        match reuse::judge(&object.meta.terms, age(&object), &wants) {
-            Reuse::Fresh | Reuse::Stale => Some(self.hit(space, &object, CacheStatus::default())),
+        let age = object.age(now);
+        match reuse::judge(&object.meta.terms, age, &wants) {
+            Reuse::Fresh | Reuse::Stale => Some(self.hit(space, &object, age, CacheStatus::default())),
             _ => None,
         }
     }
 
-    fn hit(&self, space: &Arc<Space>, object: &Object, status: CacheStatus) -> Response {
+    fn hit(&self, space: &Arc<Space>, object: &Object, age: Duration, status: CacheStatus) -> Response {
         self.counters.hit();
-        stored_response(space, object, status)
+        stored_response(space, object, age, status)
     }
 
     /// Responds from what is stored, or has `origin` asked, once for all who want the same.
@@ -109,27 +113,31 @@ impl Request<'_> {
                 let alone = self.ask_alone(None, Forwarded::UriMiss);
                 return if self.wants.has("only-if-cached") { Ok(not_cached()) } else { alone.await };
             }
-            let found = self.space.find(self.digest, &self.ask.key, self.ask.headers);
+            let now = SystemTime::now();
+            let found = self.space.find(self.digest, &self.ask.key, self.ask.headers, now);
             let stored = match &found.entry {
-                Some(entry) => self.cache.open_entry(self.space, entry).await,
+                Some(entry) => self.cache.open_entry(self.space, entry, now).await,
                 None => None,
             };
             let missing = if found.others { Forwarded::VaryMiss } else { Forwarded::UriMiss };
             let forwarded = match &stored {
                 None => missing,
-                Some(object) => match reuse::judge(&object.meta.terms, age(object), &self.wants) {
-                    Reuse::Fresh | Reuse::Stale => {
-                        return Ok(self.cache.hit(self.space, object, CacheStatus::default()));
+                Some(object) => {
+                    let age = object.age(now);
+                    match reuse::judge(&object.meta.terms, age, &self.wants) {
+                        Reuse::Fresh | Reuse::Stale => {
+                            return Ok(self.cache.hit(self.space, object, age, CacheStatus::default()));
+                        }
+                        Reuse::StaleWhileRevalidate => {
+                            self.revalidate_in_background(stored.clone());
+                            let detail = Some("stale-while-revalidate");
+                            let status = CacheStatus { detail, ..CacheStatus::default() };
+                            return Ok(self.cache.hit(self.space, object, age, status));
+                        }
+                        Reuse::Ask(Because::Stale) => Forwarded::Stale,
+                        Reuse::Ask(Because::Request) => Forwarded::Request,
                     }
-                    Reuse::StaleWhileRevalidate => {
-                        self.revalidate_in_background(stored.clone());
-                        let detail = Some("stale-while-revalidate");
-                        let status = CacheStatus { detail, ..CacheStatus::default() };
-                        return Ok(self.cache.hit(self.space, object, status));
-                    }
-                    Reuse::Ask(Because::Stale) => Forwarded::Stale,
-                    Reuse::Ask(Because::Request) => Forwarded::Request,
-                },
+                }
             };
             if self.wants.has("only-if-cached") {
                 return Ok(not_cached());
@@ -215,7 +223,7 @@ impl Request<'_> {
                 }
                 self.cache.counters.validated();
                 let status = CacheStatus { forwarded_status: Some(304), stored: true, ..status };
-                stored_response(self.space, &object, status)
+                stored_response(self.space, &object, object.age(SystemTime::now()), status)
             }
             Landing::Own => match beginner.as_ref().and_then(|beginner| beginner.0.take_own()) {
                 Some(Own::Answer(answer, why)) => {
@@ -224,7 +232,7 @@ impl Request<'_> {
                 Some(Own::Validated(object)) => {
                     self.cache.counters.validated();
                     let status = CacheStatus { forwarded_status: Some(304), ..status };
-                    stored_response(self.space, &object, status)
+                    stored_response(self.space, &object, object.age(SystemTime::now()), status)
                 }
                 None => return self.ask_alone(stored, forwarded).await.map(Some),
             },
@@ -236,7 +244,7 @@ impl Request<'_> {
 
     /// Whether a fetch that ended since this request looked has brought what it wants.
     fn was_just_stored(&self, stored: &Option<Object>) -> bool {
-        let entry = self.space.find(self.digest, &self.ask.key, self.ask.headers).entry;
+        let entry = self.space.find(self.digest, &self.ask.key, self.ask.headers, SystemTime::now()).entry;
         let is_new = |entry: &Arc<Entry>, object: &Object| {
             object.entry.name != entry.name || object.validations != entry.validations()
         };
@@ -291,6 +299,7 @@ impl Request<'_> {
 
     /// What is stored, if it may be used in place of an error.
     fn in_place_of_error<'o>(&self, stored: &'o Option<Object>) -> Option<&'o Object> {
+        let age = |object: &Object| object.age(SystemTime::now());
         stored.as_ref().filter(|object| reuse::on_error(&object.meta.terms, age(object), &self.wants))
     }
 
@@ -298,13 +307,17 @@ impl Request<'_> {
     fn stand_in(&self, object: &Object, forwarded_status: Option<u16>) -> Response {
         let status =
             CacheStatus { forwarded_status, detail: Some("stale-if-error"), ..CacheStatus::default() };
-        self.cache.hit(self.space, object, status)
+        self.cache.hit(self.space, object, object.age(SystemTime::now()), status)
     }
 }
 
-fn stored_response(space: &Arc<Space>, object: &Object, status: CacheStatus) -> Response {
-    let age = age(object);
-    let mut headers = object.meta.headers.clone();
+fn stored_response(space: &Arc<Space>, object: &Object, age: Duration, status: CacheStatus) -> Response {
+    // A clone would have no room for what is added, and be moved to another place for it.
+    let stored = &object.meta.headers;
+    let mut headers = HeaderMap::with_capacity(stored.len() + ADDED);
+    for (name, value) in stored {
+        headers.append(name, value.clone());
+    }
     // RFC 9111 section 4.
     insert_age(&mut headers, age);
     insert_length(&mut headers, object.meta.status, Some(object.length));
@@ -337,10 +350,6 @@ fn not_cached() -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.append("cache-status", HeaderValue::from_static("farmgate; detail=only-if-cached"));
     Response { status: 504, headers, length: Some(0), body: Body::Empty, outcome: Outcome::Missed }
-}
-
-fn age(object: &Object) -> Duration {
-    reuse::age(&object.meta.terms, object.meta.arrived, SystemTime::now())
 }
 
 fn insert_age(headers: &mut HeaderMap, age: Duration) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use http::HeaderMap;
@@ -113,8 +113,8 @@ impl Space {
         self.index.store(Arc::new(new));
     }
 
-    /// The response for `key` that a request with these fields may be answered with.
-    pub fn find(&self, digest: Digest, key: &Key, request: &HeaderMap) -> Lookup {
+    /// The response for `key` that a request with these fields may be answered with `now`.
+    pub fn find(&self, digest: Digest, key: &Key, request: &HeaderMap, now: SystemTime) -> Lookup {
         let mut lookup = Lookup::default();
         {
             let shard = self.shelf.shard(&digest);
@@ -126,9 +126,13 @@ impl Space {
                 }
             }
         }
-        // Counts as a use, and finds what has been idle for too long.
+        // Counts as a use, and finds what has been idle for too long. Once a second is enough for both: what was used in
+        // this one is among those that go last.
         lookup.entry = lookup.entry.and_then(|entry| {
             let is_counted = entry.is_counted();
+            if is_counted && entry.is_used(now) {
+                return Some(entry);
+            }
             self.index.load().entries.get(&entry.name.id).or_else(|| (!is_counted).then_some(entry))
         });
         lookup

@@ -105,6 +105,7 @@ fn take_up_space(space: &Arc<Space>, cache: &Weak<Cache>) -> usize {
             space.discard(&file.name);
         } else {
             let entry = Entry::new(file.name, file.meta.key, file.meta.selecting, file.length, file.used);
+            entry.set_file_length(file.file_length);
             found.push((file.used, entry));
             // Those that are there may be served while the rest is looked for.
             if found.len() >= BATCH {

@@ -58,8 +58,6 @@ pub struct Connection {
     digest: Arc<ProxyDigest>,
     refusals: Arc<dyn Refusals>,
     refused: bool,
-    /// A flush was put off, and what it should have sent is still pending.
-    flush_deferred: bool,
     head: HeadClock,
     peer_closed: bool,
     fd: RawFd,
@@ -102,7 +100,6 @@ impl Connection {
             digest,
             refusals,
             refused: false,
-            flush_deferred: false,
             head,
             peer_closed: false,
             fd,
@@ -208,12 +205,9 @@ impl AsyncRead for Connection {
                 if outgoing.is_unsent()
                     && let Poll::Ready(sent) = outgoing.poll_send(cx)
                 {
-                    drop(outgoing);
-                    self.flush_deferred = false;
                     sent?;
-                } else {
-                    drop(outgoing);
                 }
+                drop(outgoing);
                 if self.poll_head_deadline(cx).is_ready() {
                     self.refuse(b"HTTP/1.1 408");
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -233,26 +227,15 @@ impl AsyncWrite for Connection {
         self.outgoing.lock().poll_write(cx, buf)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let gathered = self.outgoing.lock().len();
-        let http2 = self.info().is_http2();
-        // HTTP/1 reads for its next request after every answer. HTTP/2 flushes after every frame, and does not
-        // always read after that; polled once more, it does, and by then it has written all the frames it has.
-        // Once: with a client that does not read, a flush put off again and again would keep the core busy.
-        let wait =
-            gathered > 0 && if http2 { gathered < GATHER && !self.flush_deferred } else { gathered < SMALL };
-        if !wait {
-            let sent = self.outgoing.lock().poll_send(cx);
-            if sent.is_ready() {
-                self.flush_deferred = false;
-            }
-            return sent;
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // HTTP/1 reads for its next request after every answer, which sends what waits. The h2 crate flushes after every
+        // frame; its task sends what came together when there are no more of them: see `http2::serve`.
+        let enough = if self.info().is_http2() { GATHER } else { SMALL };
+        let mut outgoing = self.outgoing.lock();
+        match outgoing.len() {
+            gathered if gathered > 0 && gathered < enough => Poll::Ready(Ok(())),
+            _ => outgoing.poll_send(cx),
         }
-        if http2 {
-            self.flush_deferred = true;
-            cx.waker().wake_by_ref();
-        }
-        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -147,9 +147,15 @@ async fn send(
         return Ok(());
     }
     loop {
-        let next = async { delivery.next().await.map_err(Box::<Error>::from) };
-        let next = while_client_waits(session, next, AS_LONG_AS_IT_TAKES);
-        let Some(mut part) = waiting(for_body, next).await? else { break };
+        let part = match delivery.at_hand() {
+            Some(part) => Some(part),
+            None => {
+                let next = async { delivery.next().await.map_err(Box::<Error>::from) };
+                let next = while_client_waits(session, next, AS_LONG_AS_IT_TAKES);
+                waiting(for_body, next).await?
+            }
+        };
+        let Some(mut part) = part else { break };
         while !part.is_empty() {
             let now = part.split_to(pace::allowed(pace, session, part.len(), spent).await?);
             let is_last = part.is_empty() && delivery.is_at_end();

@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 
 use crate::log::RequestId;
@@ -14,9 +14,9 @@ use crate::log::RequestId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Panicked;
 
-/// Awaits the work on the request `id`. Costs nothing but the note of whose work this thread is at.
-pub async fn contain<T>(id: RequestId, work: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut work = pin!(work);
+/// Awaits the work on the request `id`. Costs nothing but the note of whose work this thread is at: the work stays where
+/// it is, as room for it here would be room for it twice.
+pub async fn contain<T>(id: RequestId, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, Panicked> {
     poll_fn(|cx| {
         // What the work had borrowed is looked at only to tell the client and the log, and then given up.
         let polled = id.at_work(|| catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))));

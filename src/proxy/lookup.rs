@@ -71,7 +71,9 @@ impl Gatekeeper {
         let Some(lookup) = self.begin_lookup(request, connection) else {
             return Plainly::Passed(None);
         };
-        contain(lookup.id, self.pass_on(request, connection, outgoing, lookup)).await.unwrap_or(Plainly::Lost)
+        let id = lookup.id;
+        let passed_on = pin!(self.pass_on(request, connection, outgoing, lookup));
+        contain(id, passed_on).await.unwrap_or(Plainly::Lost)
     }
 
     /// Sends a lookup to its backend, if it is for here and can be sent at once.

@@ -1,6 +1,7 @@
 //! HTTP/2 towards clients: RFC 9113 and what RFC 9110 and 9111 ask of every version, and what no client may do.
 
 mod floods;
+mod gathered;
 mod limits;
 mod stopping;
 

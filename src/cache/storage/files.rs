@@ -68,12 +68,7 @@ impl Name {
     }
 
     pub(super) fn file_name(&self) -> String {
-        let mut name = String::with_capacity(49);
-        for byte in self.digest {
-            name.push_str(&format!("{byte:02x}"));
-        }
-        name.push_str(&format!("-{:016x}", self.id));
-        name
+        format!("{}-{:016x}", hex::encode(self.digest), self.id)
     }
 
     pub(super) fn parse(name: &str) -> Option<Self> {
@@ -113,7 +108,9 @@ impl Files {
     /// Where `name` is, or would be.
     pub fn path(&self, name: &Name) -> PathBuf {
         let file_name = name.file_name();
-        self.root.join(&file_name[..3]).join(&file_name)
+        let mut path = PathBuf::with_capacity(self.root.as_os_str().len() + 5 + file_name.len());
+        path.extend([self.root.as_path(), file_name[..3].as_ref(), file_name.as_ref()]);
+        path
     }
 
     /// A new file in the making, and its path.

@@ -103,8 +103,8 @@ impl Stored {
         Ok(room.freeze())
     }
 
-    /// Puts `meta` in place of what the file says of itself.
-    pub fn replace_meta(&self, files: &Files, meta: &Meta) -> io::Result<()> {
+    /// Puts `meta` in place of what the file says of itself. Gives the file's length.
+    pub fn replace_meta(&self, files: &Files, meta: &Meta) -> io::Result<u64> {
         replace_meta(files, &self.name, meta, &self.blocks, self.length)
     }
 
@@ -147,7 +147,7 @@ pub(super) fn read_end(file: &File) -> io::Result<(Footer, Meta)> {
     if checksum(&meta) != footer.meta_checksum {
         return Err(no_good("meta checksum"));
     }
-    Ok((footer, Meta::decode(&meta).ok_or_else(|| no_good("meta"))?))
+    Ok((footer, Meta::decode(&meta.into()).ok_or_else(|| no_good("meta"))?))
 }
 
 fn no_good(what: &str) -> io::Error {

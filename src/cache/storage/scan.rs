@@ -16,6 +16,8 @@ pub struct Found {
     pub meta: Meta,
     /// The bytes of its body.
     pub length: u64,
+    /// The bytes of the file.
+    pub file_length: u64,
     /// When it was last used, give or take.
     pub used: SystemTime,
 }
@@ -53,12 +55,13 @@ impl Files {
 
     fn look_at(&self, name: Name) -> io::Result<Found> {
         let file = File::open(self.path(&name))?;
-        let used = file.metadata()?.modified()?;
+        let about = file.metadata()?;
+        let (used, file_length) = (about.modified()?, about.len());
         let (footer, meta) = read_end(&file)?;
         if meta.key.digest() != name.digest {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        Ok(Found { name, meta, length: footer.body, used })
+        Ok(Found { name, meta, length: footer.body, file_length, used })
     }
 }
 

@@ -89,6 +89,53 @@ fn a_bit_that_was_flipped_anywhere_is_noticed() {
     }
 }
 
+/// Reads it as it is on disk now, or as the system lets one that waits for nothing.
+fn in_memory(files: &Files, name: Name, length: usize) -> Option<(Meta, bytes::Bytes)> {
+    let file_length = std::fs::metadata(files.path(&name)).unwrap().len();
+    read_in_memory(files, &name, &meta().key, length as u64, file_length)
+}
+
+#[test]
+fn a_small_file_that_is_in_memory_is_read_without_waiting() {
+    let (_folder, files) = folder();
+    for length in [0, 1, 3000, BLOCK] {
+        let content = body(length);
+        let name = store(&files, &content);
+        let stored = Stored::open(&files, name, length as u64).unwrap();
+        // Where the file system cannot say what is in memory, it is read as any other.
+        if length == 0 || stored.block_in_memory(0, stored.room(0)).is_ok() {
+            let read = in_memory(&files, name, length).expect("nothing to wait for");
+            assert_eq!(read, (meta(), content.into()), "{length}");
+        }
+    }
+    let name = store(&files, &body(BLOCK + 1));
+    assert!(in_memory(&files, name, BLOCK + 1).is_none(), "not a small one");
+}
+
+#[test]
+fn what_is_read_without_waiting_is_what_was_asked_for_and_whole() {
+    let (_folder, files) = folder();
+    let name = store(&files, &body(400));
+    let whole = std::fs::read(files.path(&name)).unwrap();
+    let other = Key::new("s", "h", b"/static/b");
+    let file_length = whole.len() as u64;
+    assert!(read_in_memory(&files, &name, &other, 400, file_length).is_none(), "another key");
+    assert!(in_memory(&files, name, 399).is_none(), "another length");
+    for wrong in [0, 1, file_length - 1, file_length + 1] {
+        assert!(read_in_memory(&files, &name, &meta().key, 400, wrong).is_none(), "{wrong} bytes");
+    }
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        std::fs::write(files.path(&name), &flipped).unwrap();
+        assert!(in_memory(&files, name, 400).is_none(), "flipped at {at} of {}", whole.len());
+        std::fs::write(files.path(&name), &whole[..at]).unwrap();
+        assert!(in_memory(&files, name, 400).is_none(), "cut at {at}");
+    }
+    std::fs::remove_file(files.path(&name)).unwrap();
+    assert!(read_in_memory(&files, &name, &meta().key, 400, file_length).is_none(), "removed");
+}
+
 #[test]
 fn blocks_of_zeroes_as_a_power_failure_leaves_them_are_noticed() {
     let (_folder, files) = folder();

@@ -74,8 +74,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the file and moves it into place.
-    pub fn commit(mut self, meta: &Meta) -> io::Result<()> {
+    /// Ends the file and moves it into place. Gives its length.
+    pub fn commit(mut self, meta: &Meta) -> io::Result<u64> {
         if !self.length.is_multiple_of(BLOCK as u64) {
             self.end_block();
         }
@@ -84,12 +84,13 @@ impl Writer {
         let tail = [&blocks[..], &encode_tail(meta, self.length, &blocks)?].concat();
         self.file.write_all_at(&tail, self.length)?;
         // What was reserved beyond is given back.
-        self.file.set_len(self.length + tail.len() as u64)?;
+        let file_length = self.length + tail.len() as u64;
+        self.file.set_len(file_length)?;
         if let Some(path) = &self.path {
             self.files.put_in_place(path, &self.name)?;
         }
         self.path = None;
-        Ok(())
+        Ok(file_length)
     }
 
     fn end_block(&mut self) {
@@ -116,14 +117,14 @@ fn encode_tail(meta: &Meta, body: u64, blocks: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Replaces the meta of a file in place. One that is cut off on the way ends as a file that is no good, and is
-/// thrown away.
+/// thrown away. Gives the file's length.
 pub(super) fn replace_meta(
     files: &Files,
     name: &Name,
     meta: &Meta,
     blocks: &[u32],
     body: u64,
-) -> io::Result<()> {
+) -> io::Result<u64> {
     files.faults.check(Op::Write)?;
     let file = File::options().write(true).open(files.path(name))?;
     let blocks = encode_blocks(blocks);
@@ -132,5 +133,7 @@ pub(super) fn replace_meta(
     let mut cursor = &file;
     io::Seek::seek(&mut cursor, io::SeekFrom::Start(at))?;
     cursor.write_all(&tail)?;
-    file.set_len(at + tail.len() as u64)
+    let file_length = at + tail.len() as u64;
+    file.set_len(file_length)?;
+    Ok(file_length)
 }

@@ -195,6 +195,15 @@ impl<A: Respond> Serving<A> {
         if let Poll::Ready(accepted) = pin!(self.http2.accept()).poll(cx) {
             return Poll::Ready(Event::Accepted(accepted));
         }
+        // Frames that became ready together leave together: in a record for each 16 KiB, and mostly one system call.
+        let mut outgoing = self.outgoing.lock();
+        if outgoing.is_unsent()
+            && let Poll::Ready(Err(_)) = outgoing.poll_send(cx)
+        {
+            // The client has left, or takes nothing. Neither is news.
+            return Poll::Ready(Event::Accepted(None));
+        }
+        drop(outgoing);
         let verdict = self.watch.verdict();
         if verdict != Verdict::Bearable && self.state != State::Ended {
             return Poll::Ready(Event::Unbearable(verdict));
