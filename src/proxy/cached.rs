@@ -149,21 +149,11 @@ async fn send(
     loop {
         let next = async { delivery.next().await.map_err(Box::<Error>::from) };
         let next = while_client_waits(session, next, AS_LONG_AS_IT_TAKES);
-        let Some(mut part) = waiting(for_body, next).await? else { break };
-        while !part.is_empty() {
-            let now = part.split_to(pace::allowed(pace, session, part.len(), spent).await?);
-            let is_last = part.is_empty() && delivery.is_at_end();
-            let written = async {
-                match &mut *session {
-                    Session::H1(http1) => http1.write_body(&now).await.map(drop),
-                    // With the last of it: otherwise the end would need a frame of its own.
-                    other => other.write_response_body(now, is_last).await,
-                }
-            };
-            waiting(&spent.client, written).await.map_err(|error| error.into_down())?;
-            if is_last && !matches!(session, Session::H1(_)) {
-                return Ok(());
-            }
+        let Some(part) = waiting(for_body, next).await? else { break };
+        let is_last = !part.is_empty() && delivery.is_at_end();
+        pace::send(session, part, is_last, pace, spent).await?;
+        if is_last && !matches!(session, Session::H1(_)) {
+            return Ok(());
         }
     }
     session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())

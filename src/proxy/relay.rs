@@ -207,21 +207,9 @@ async fn send_body(
 ) -> Result<()> {
     loop {
         let part = while_client_waits(session, incoming.part(), patience);
-        let Some(mut part) = waiting(&spent.backend, part).await? else { break };
-        // The engine gives nothing where a chunk ends, and takes nothing for the end of ours.
-        while !part.is_empty() {
-            let (now, later) = part.split_at(pace::allowed(pace, session, part.len(), spent).await?);
-            part = later;
-            let written = async {
-                match &mut *session {
-                    // Straight from the buffer it was read into.
-                    Session::H1(http1) => http1.write_body(now).await.map(drop),
-                    other => other.write_response_body(Bytes::copy_from_slice(now), false).await,
-                }
-            };
-            let written = waiting(&spent.client, written).await;
-            written.map_err(|error| error.into_down())?;
-        }
+        let Some(part) = waiting(&spent.backend, part).await? else { break };
+        // Nothing, where a chunk of the backend's ends, is not the end of ours.
+        pace::send(session, part, false, pace, spent).await?;
     }
     session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
 }
