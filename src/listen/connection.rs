@@ -62,6 +62,8 @@ pub struct Connection {
     flush_deferred: bool,
     head: HeadClock,
     peer_closed: bool,
+    /// Whoever spoke to the client has said all it had to say.
+    is_shut: bool,
     fd: RawFd,
     permit: Option<Permit>,
 }
@@ -105,6 +107,7 @@ impl Connection {
             flush_deferred: false,
             head,
             peer_closed: false,
+            is_shut: false,
             fd,
             permit: Some(permit),
         })
@@ -255,8 +258,10 @@ impl AsyncWrite for Connection {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outgoing.lock().poll_shutdown(cx)
+    /// Sends everything. What follows is the lingering close's.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_shut = true;
+        self.outgoing.lock().poll_send(cx)
     }
 }
 
@@ -270,8 +275,8 @@ impl Drop for Connection {
             return;
         };
         // With the client gone there is nobody to be polite to. One that has only ended its side still reads.
-        if self.peer_closed && !is_unsent {
-            return;
+        if self.peer_closed && !is_unsent && !self.is_shut {
+            return transport.say_goodbye();
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(linger::close(transport, pending, patience, permit));

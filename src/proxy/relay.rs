@@ -112,15 +112,11 @@ async fn read_parts(
             && !held.try_add(part.len())
         {
             limits.worker.waits[Share::Bodies.index()].increment();
-            let room = held.add(part.len(), deadline);
-            let room = match session {
-                // A stream that was taken back no longer counts as one of the client's: nor may its body as one that waits.
-                Session::H2(http2) => tokio::select! {
-                    biased;
-                    gone = http2.taken_back() => return Err(gone.into_down()),
-                    room = room => room,
-                },
-                Session::H1(_) => room.await,
+            // A stream that was taken back no longer counts as one of the client's: nor may its body as one that waits.
+            let room = tokio::select! {
+                biased;
+                gone = session.client_gone() => return Err(gone.into_down()),
+                room = held.add(part.len(), deadline) => room,
             };
             if room.is_err() {
                 limits.worker.refused[Refused::Bodies.index()].increment();
