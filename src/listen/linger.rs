@@ -27,8 +27,8 @@ const MOST: usize = 4 * 1024 * 1024;
 /// From one look to the next whether the client has taken everything, at first and at the most.
 const LOOK: Duration = Duration::from_millis(5);
 const LAST_LOOK: Duration = Duration::from_millis(500);
-/// Sizes of a socket's buffer, one after the other, each of which is a step forward when there is room in it.
-const STEPS: [usize; 8] = [128 << 10, 64 << 10, 32 << 10, 16 << 10, 8 << 10, 4 << 10, 2 << 10, 0];
+/// Sizes of a socket's buffer in KiB, one after the other, each of which is a step forward when there is room in it.
+const STEPS: [usize; 12] = [192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 4, 0];
 
 /// Sends what is pending, closes the write side, and reads until the client closes or patience ends. What is pending may be
 /// the end of a large answer, with more of it in the kernel's buffer: for each there is as much `patience` as for the rest.
@@ -74,7 +74,7 @@ impl Reading {
             return Ok(());
         }
         for size in STEPS {
-            self.make_narrow(size)?;
+            self.make_narrow(size << 10)?;
             let Ok(is_there) = timeout(patience, self.until_room()).await else { break };
             if !is_there? {
                 break;

@@ -6,75 +6,139 @@ use std::thread;
 use std::time::Duration;
 
 use super::support::config::{Config, HOST};
-use super::support::eventually_true;
 use super::support::farm::recorded;
 use super::support::gate::Gate;
 use super::support::h2::{DATA, END_STREAM, GOAWAY, H2, head};
 use super::support::http1::{Connection, slow_line};
 use super::support::recorder::{Recorder, Then};
 use super::support::tls::TlsClient;
+use super::support::{at_rest, eventually_true, pattern};
 
-/// As long as it may be on both sides: a slow line's sockets hold about half of three of these, the gate the rest. It is
-/// some records of TLS long, and a little: what the gate has gathered of the end is small enough to wait for more.
-const LARGE: usize = 4 * 16_128 + 300;
+/// What the gate puts into a record of TLS.
+const RECORD: usize = 16_128;
 /// For a client that takes nothing at all.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two reads of a slow client. The gate sees every second one, for which it has to be patient.
+/// Between two reads of a slow client, each of which brings a record. The gate sees every second one, for which it has to
+/// be patient.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Of three large answers, how much it is slow with.
-const SLOWLY: usize = 2 * LARGE;
+/// How much it is slow with: it takes twice as long as the patience.
+const SLOWLY: usize = 6 * RECORD;
 
-fn body() -> Vec<u8> {
-    super::support::pattern("large", LARGE)
+/// A gate that has something large at hand, so that it gives it in one piece, and how it is asked for.
+struct AtHand {
+    gate: Gate,
+    target: String,
+    body: Vec<u8>,
 }
 
-/// A backend with something large, which is kept.
-fn large() -> Recorder {
-    Recorder::start(|_, tcp| {
-        let head =
-            format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: {LARGE}\r\n\r\n");
-        let _ = tcp.write_all(&[head.as_bytes(), &body()].concat());
-        Then::Close
-    })
-}
+impl AtHand {
+    fn new(change: impl FnOnce(Config) -> Config) -> AtHand {
+        // The last part of a target says how long its answer is.
+        let recorder = Recorder::start(|request, tcp| {
+            let size: usize =
+                request.target().rsplit('/').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+            let head =
+                format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: {size}\r\n\r\n");
+            let _ = tcp.write_all(&[head.as_bytes(), &pattern("large", size)].concat());
+            Then::Close
+        });
+        let gate = recorded(&recorder, |config| {
+            let patience = format!("\"{}s\"", PATIENCE.as_secs());
+            change(config.set("timeouts.send", &patience).set("timeouts.nar", &patience))
+        });
+        // With its head it fills three records, but for a few bytes that are left of each and gathered. They are too few to
+        // be sent for their own sake, so that the gate is done with the answer before the client has taken it.
+        let answers = [(); 2].map(|()| gate.https().get("/static/48000"));
+        let head: usize = answers[1].headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let size = 3 * RECORD + 40 - head - "HTTP/1.1 200 OK\r\n\r\n".len();
+        let target = format!("/static/{size}");
+        let body = gate.https().get(&target).body;
+        assert!(body == pattern("large", size));
+        eventually_true("they are logged", || gate.access_log("https").len() == 3);
+        AtHand { gate, target, body }
+    }
 
-/// A gate that has it at hand, so that it gives it in one piece.
-fn at_hand(recorder: &Recorder, change: impl FnOnce(Config) -> Config) -> Gate {
-    let gate = recorded(recorder, |config| {
-        let patience = format!("\"{}s\"", PATIENCE.as_secs());
-        change(config.set("timeouts.send", &patience).set("timeouts.nar", &patience))
-    });
-    assert!(gate.https().get("/static/large").body == body());
-    wait_for_answers(&gate, 1);
-    gate
-}
+    /// A connection on a slow line that has asked for as many of the large answers as the gate can be done with before any
+    /// of them is taken, and how many they are. Most of what there is room for is in the gate.
+    fn given_over_tls(&self) -> (Connection, usize) {
+        let given_to = |count: usize| {
+            let before = self.gate.access_log("https").len();
+            let stream = TlsClient::default().try_handshake_over(slow_line(self.gate.https_addr()), HOST);
+            let mut client = Connection::over_tls(stream.expect("a handshake"), HOST);
+            client.send(get(&self.target).repeat(count));
+            let given = at_rest("no more is given", || self.gate.access_log("https").len()) - before;
+            (client, given)
+        };
+        let most = given_to(12).1;
+        assert!((3..12).contains(&most), "{most} were given");
+        // Its client has left by now, and so the one that it was at ends as well.
+        at_rest("that one is logged", || self.gate.access_log("https").len());
+        let (client, given) = given_to(most);
+        if given == most {
+            return (client, most);
+        }
+        let (client, given) = given_to(most - 1);
+        assert_eq!(given, most - 1);
+        (client, given)
+    }
 
-/// Waits until `count` answers have been given, as far as those who gave them know.
-fn wait_for_answers(gate: &Gate, count: usize) {
-    eventually_true("they are given", || gate.access_log("https").len() >= count);
+    /// Takes all of them, slowly, and then the clean end.
+    fn take(&self, (mut client, count): (Connection, usize)) {
+        client.read_slowly(SLOWLY, PAUSE).unwrap_or_else(|broken| panic!("not all came: {broken}"));
+        for at in 0..count {
+            let answer = client.try_response(false).unwrap_or_else(|broken| panic!("number {at}: {broken}"));
+            assert!(answer.status == 200 && answer.body == self.body, "number {at}");
+        }
+        client.closed().unwrap_or_else(|broken| panic!("no clean close: {broken}"));
+    }
+
+    /// The same over HTTP/2, where all are asked for at once. There it is done with any number of them: as many as above
+    /// are out of the streams' hands, and not out of the gate's.
+    fn given_over_http_2(&self) -> (H2, usize) {
+        let (_, count) = self.given_over_tls();
+        let before = self.gate.access_log("https").len();
+        let mut client = H2::over(&TlsClient::default(), slow_line(self.gate.https_addr()), HOST);
+        client.settle();
+        let fields =
+            [(":method", "GET"), (":scheme", "https"), (":authority", HOST), (":path", &self.target)];
+        let all: Vec<u8> = (0..count as u32).flat_map(|at| head(2 * at + 1, END_STREAM, &fields)).collect();
+        client.write(&all).expect("ask");
+        eventually_true("they are given", || self.gate.access_log("https").len() == before + count);
+        (client, count)
+    }
+
+    /// Takes all of them, slowly, a frame at each step, and then the end of the connection.
+    fn take_over_http_2(&self, (mut client, count): (H2, usize)) {
+        let (mut bodies, mut ended) = (vec![Vec::new(); count], 0);
+        while ended < count {
+            let part = client.await_frame(|frame| frame.kind == DATA).expect("a part");
+            ended += usize::from(part.ends());
+            bodies[part.stream as usize / 2].extend(part.payload);
+            if bodies.iter().map(Vec::len).sum::<usize>() < SLOWLY {
+                thread::sleep(PAUSE);
+            }
+        }
+        assert!(bodies.iter().all(|body| *body == self.body));
+        let last_word = client.await_frame(|frame| frame.kind == GOAWAY && frame.payload[0] == 0);
+        let last_word = last_word.expect("a last word");
+        let last_id = (2 * count - 1) as u8;
+        assert_eq!((&last_word.payload[..4], last_word.code()), (&[0, 0, 0, last_id][..], Some(0)));
+        assert_eq!(client.read_frame().expect_err("the end").kind(), std::io::ErrorKind::UnexpectedEof);
+    }
+
+    fn stop(&self) {
+        self.gate.signal("TERM");
+        self.gate.wait_for_stderr("stopping");
+    }
+
+    fn assert_stopped(self) {
+        assert_eq!(self.gate.wait_for_exit().code(), Some(0));
+        assert!(!self.gate.stderr().iter().any(|line| line.contains("are cut")), "{:?}", self.gate.stderr());
+    }
 }
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")
-}
-
-/// A client on a slow line that has asked for three at once, all of which the gate has given; some of it is still there.
-fn given_three(gate: &Gate) -> Connection {
-    let stream = TlsClient::default().try_handshake_over(slow_line(gate.https_addr()), HOST);
-    let mut client = Connection::over_tls(stream.expect("a handshake"), HOST);
-    client.send(get("/static/large").repeat(3));
-    wait_for_answers(gate, 1 + 3);
-    client
-}
-
-/// Takes all three, slowly, and then the clean end.
-fn take_three(mut client: Connection) {
-    client.read_slowly(SLOWLY, PAUSE).unwrap_or_else(|broken| panic!("not all came: {broken}"));
-    for at in 0..3 {
-        let answer = client.try_response(false).unwrap_or_else(|broken| panic!("number {at}: {broken}"));
-        assert!(answer.status == 200 && answer.body == body(), "number {at}");
-    }
-    client.closed().unwrap_or_else(|broken| panic!("no clean close: {broken}"));
 }
 
 /// Over plain HTTP, and within TLS in both versions.
@@ -95,6 +159,17 @@ fn a_batch_whose_client_then_ends_its_side_is_answered_to_the_last_one() {
             let answer = client.try_response(false).unwrap_or_else(|broken| panic!("number {at}: {broken}"));
             assert!(answer.status == 200 && answer.text().contains("Disallow"), "number {at}: {answer:?}");
         }
+        client.closed().unwrap_or_else(|broken| panic!("no clean close: {broken}"));
+    }
+}
+
+#[test]
+fn a_client_that_has_its_answer_and_ends_its_side_is_told_that_this_is_the_end() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| config);
+    for mut client in every_way(&gate) {
+        assert_eq!(client.get("/robots.txt").status, 200);
+        client.finish_writing();
         client.closed().unwrap_or_else(|broken| panic!("no clean close: {broken}"));
     }
 }
@@ -125,74 +200,40 @@ fn who_ends_its_side_is_answered_by_a_backend_that_takes_its_time_and_so_is_the_
 
 #[test]
 fn a_slow_client_that_ends_its_side_gets_the_rest() {
-    let recorder = large();
-    let gate = at_hand(&recorder, |config| config.set("timeouts.nar", "\"60s\""));
-    let mut client = given_three(&gate);
-    client.finish_writing();
-    take_three(client);
+    let at_hand = AtHand::new(|config| config.set("timeouts.nar", "\"60s\""));
+    let mut given = at_hand.given_over_tls();
+    given.0.finish_writing();
+    at_hand.take(given);
 }
 
 #[test]
 fn a_slow_client_gets_the_rest_on_a_connection_that_counts_as_idle() {
-    let recorder = large();
-    let gate = at_hand(&recorder, |config| config.set("timeouts.idle", "\"1s\""));
-    take_three(given_three(&gate));
+    let at_hand = AtHand::new(|config| config.set("timeouts.idle", "\"1s\""));
+    at_hand.take(at_hand.given_over_tls());
 }
 
 #[test]
 fn a_slow_client_gets_the_rest_from_a_gate_that_stops() {
-    let recorder = large();
-    let gate = at_hand(&recorder, |config| config.set("timeouts.idle", "\"600s\""));
-    let client = given_three(&gate);
-    gate.signal("TERM");
-    gate.wait_for_stderr("stopping");
-    take_three(client);
-    assert_eq!(gate.wait_for_exit().code(), Some(0));
-    assert!(!gate.stderr().iter().any(|line| line.contains("are cut")), "{:?}", gate.stderr());
-}
-
-/// The same over HTTP/2, where all three are asked for, and each frame is a step.
-fn take_three_over_http_2(gate: &Gate, before: impl FnOnce()) {
-    let mut client = H2::over(&TlsClient::default(), slow_line(gate.https_addr()), HOST);
-    client.settle();
-    let fields = [(":method", "GET"), (":scheme", "https"), (":authority", HOST), (":path", "/static/large")];
-    let three: Vec<u8> = [1, 3, 5].iter().flat_map(|id| head(*id, END_STREAM, &fields)).collect();
-    client.write(&three).expect("ask");
-    wait_for_answers(gate, 1 + 3);
-    before();
-    let (mut bodies, mut ended) = ([const { Vec::new() }; 3], 0);
-    while ended < 3 {
-        let part = client.await_frame(|frame| frame.kind == DATA).expect("a part");
-        ended += usize::from(part.ends());
-        bodies[part.stream as usize / 2].extend(part.payload);
-        if bodies.iter().map(Vec::len).sum::<usize>() < SLOWLY {
-            thread::sleep(PAUSE);
-        }
-    }
-    assert!(bodies.iter().all(|of| *of == body()));
-    let goodbye =
-        client.await_frame(|frame| frame.kind == GOAWAY && frame.payload[0] == 0).expect("a last word");
-    assert_eq!((&goodbye.payload[..4], goodbye.code()), (&[0, 0, 0, 5][..], Some(0)));
-    assert_eq!(client.read_frame().expect_err("the end").kind(), std::io::ErrorKind::UnexpectedEof);
+    let at_hand = AtHand::new(|config| config.set("timeouts.idle", "\"600s\""));
+    let given = at_hand.given_over_tls();
+    at_hand.stop();
+    at_hand.take(given);
+    at_hand.assert_stopped();
 }
 
 #[test]
 fn a_slow_client_gets_the_rest_on_an_http_2_connection_that_counts_as_idle() {
-    let recorder = large();
-    let gate = at_hand(&recorder, |config| config.set("timeouts.idle", "\"1s\""));
-    take_three_over_http_2(&gate, || {});
+    let at_hand = AtHand::new(|config| config.set("timeouts.idle", "\"1s\""));
+    at_hand.take_over_http_2(at_hand.given_over_http_2());
 }
 
 #[test]
 fn a_slow_client_gets_the_rest_from_a_gate_that_stops_over_http_2() {
-    let recorder = large();
-    let gate = at_hand(&recorder, |config| config.set("timeouts.idle", "\"600s\""));
-    take_three_over_http_2(&gate, || {
-        gate.signal("TERM");
-        gate.wait_for_stderr("stopping");
-    });
-    assert_eq!(gate.wait_for_exit().code(), Some(0));
-    assert!(!gate.stderr().iter().any(|line| line.contains("are cut")), "{:?}", gate.stderr());
+    let at_hand = AtHand::new(|config| config.set("timeouts.idle", "\"600s\""));
+    let given = at_hand.given_over_http_2();
+    at_hand.stop();
+    at_hand.take_over_http_2(given);
+    at_hand.assert_stopped();
 }
 
 const HALF: &str = "GET /second HTTP/1.1\r\nHo";
