@@ -60,6 +60,8 @@ pub struct Connection {
     refused: bool,
     head: HeadClock,
     peer_closed: bool,
+    /// Whoever spoke to the client has said all it had to say.
+    is_shut: bool,
     fd: RawFd,
     permit: Option<Permit>,
 }
@@ -102,6 +104,7 @@ impl Connection {
             refused: false,
             head,
             peer_closed: false,
+            is_shut: false,
             fd,
             permit: Some(permit),
         })
@@ -238,8 +241,10 @@ impl AsyncWrite for Connection {
         }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outgoing.lock().poll_shutdown(cx)
+    /// Sends everything. What follows is the lingering close's.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_shut = true;
+        self.outgoing.lock().poll_send(cx)
     }
 }
 
@@ -253,8 +258,8 @@ impl Drop for Connection {
             return;
         };
         // With the client gone there is nobody to be polite to. One that has only ended its side still reads.
-        if self.peer_closed && !is_unsent {
-            return;
+        if self.peer_closed && !is_unsent && !self.is_shut {
+            return transport.say_goodbye();
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(linger::close(transport, pending, patience, permit));

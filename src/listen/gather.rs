@@ -43,6 +43,30 @@ impl Transport {
             Self::Tls(tls) => Pin::new(tls.as_mut() as &mut dyn Duplex),
         }
     }
+
+    /// Ends a session of TLS, if that can be said at once, so that a client that still reads can tell the end from a cut
+    /// (RFC 8446 section 6.1).
+    pub(super) fn say_goodbye(self) {
+        if let Self::Tls(mut tls) = self {
+            let (tcp, session) = tls.get_mut();
+            session.send_close_notify();
+            // Whoever is gone does not miss it.
+            let _ = session.write_tls(&mut Now(tcp));
+        }
+    }
+}
+
+/// Takes what there is room for now.
+struct Now<'a>(&'a TcpStream);
+
+impl io::Write for Now<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 trait Duplex: AsyncRead + AsyncWrite + Unpin {}
@@ -112,6 +136,16 @@ impl Gather {
             return Poll::Ready(Err(error));
         }
         readable
+    }
+
+    /// Ready when the client has ended its side, and there is nothing before that to read. Takes nothing away.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_end = match self.transport()? {
+            Transport::Plain(tcp) => ready!(tcp.poll_peek(cx, &mut ReadBuf::new(&mut [0])))? == 0,
+            Transport::Tls(tls) => ready!(Pin::new(tls.as_mut()).poll_fill_buf(cx))?.is_empty(),
+        };
+        // The end stands behind what there is to read, and whoever reads that comes to it.
+        if is_end { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
@@ -187,12 +221,6 @@ impl Gather {
         Poll::Ready(flushed)
     }
 
-    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(cx))?;
-        let closed = self.transport()?.as_duplex().poll_shutdown(cx);
-        self.unless_stalled(cx, closed)
-    }
-
     fn poll_write_through(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = self.transport()?.as_duplex().poll_write(cx, buf);
         self.unflushed = true;
@@ -260,6 +288,16 @@ impl Outgoing {
     /// Gathers what `write` appends: a whole answer, on a connection over HTTP/1 whose request is the one that asks.
     pub fn gather<T>(&self, write: impl FnOnce(&mut BytesMut) -> T) -> T {
         write(&mut self.lock().pending)
+    }
+
+    /// Waits for the client to end its side, or to break off. What it sends before that stays unread; as long as it does,
+    /// this waits. On HTTP/1 connections only, as above.
+    ///
+    /// # Errors
+    ///
+    /// Where it broke off: it takes nothing any more either.
+    pub async fn ended(&self) -> io::Result<()> {
+        poll_fn(|cx| self.lock().poll_ended(cx)).await
     }
 
     /// Puts `date` into the head that is written next, in place of the time at which the engine writes it.

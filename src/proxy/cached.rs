@@ -155,21 +155,12 @@ async fn send(
                 waiting(for_body, next).await?
             }
         };
-        let Some(mut part) = part else { break };
-        while !part.is_empty() {
-            let now = part.split_to(pace::allowed(pace, session, part.len(), spent).await?);
-            let is_last = part.is_empty() && delivery.is_at_end();
-            let written = async {
-                match &mut *session {
-                    Session::H1(http1) => http1.write_body(&now).await.map(drop),
-                    // With the last of it: otherwise the end would need a frame of its own.
-                    other => other.write_response_body(now, is_last).await,
-                }
-            };
-            waiting(&spent.client, written).await.map_err(|error| error.into_down())?;
-            if is_last && !matches!(session, Session::H1(_)) {
-                return Ok(());
-            }
+        let Some(part) = part else { break };
+        // With the last of it: otherwise the end would need a frame of its own.
+        let is_last = !part.is_empty() && delivery.is_at_end();
+        pace::send(session, part, is_last, pace, spent).await?;
+        if is_last && !matches!(session, Session::H1(_)) {
+            return Ok(());
         }
     }
     session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())

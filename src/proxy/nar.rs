@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::{Method, header};
+use pingora::Result;
 use pingora::http::ResponseHeader;
-use pingora::{Error, Result};
 
 use super::ask::{AS_LONG_AS_IT_TAKES, MakeRequest};
 use super::pace::{self, Pace};
@@ -71,7 +71,7 @@ impl Exchange<'_> {
             loop {
                 let part = while_client_waits(session, reader.next(), AS_LONG_AS_IT_TAKES);
                 let Some(part) = waiting(&self.spent.backend, part).await? else { break };
-                self.send_part(session, part, pace).await?;
+                pace::send(session, part, false, pace, self.spent).await?;
             }
             return finish(session).await;
         }
@@ -112,28 +112,9 @@ impl Exchange<'_> {
         head.insert_header(header::CONTENT_LENGTH, whole.length)?;
         send_head(session, head).await?;
         for part in &whole.parts {
-            self.send_part(session, part.clone(), pace).await?;
+            pace::send(session, part.clone(), false, pace, self.spent).await?;
         }
         finish(session).await
-    }
-
-    async fn send_part(
-        &self,
-        session: &mut Session,
-        mut part: Bytes,
-        pace: &mut Option<Box<Pace>>,
-    ) -> Result<()> {
-        while !part.is_empty() {
-            let now = part.split_to(pace::allowed(pace, session, part.len(), self.spent).await?);
-            let written = async {
-                match &mut *session {
-                    Session::H1(http1) => http1.write_body(&now).await.map(drop),
-                    other => other.write_response_body(now, false).await,
-                }
-            };
-            waiting(&self.spent.client, written).await.map_err(|error: Box<Error>| error.into_down())?;
-        }
-        Ok(())
     }
 }
 

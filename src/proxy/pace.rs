@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::Result;
+use bytes::Bytes;
+use pingora::{Error, Result};
 use tokio::time::sleep;
 
 use super::context::{Context, connection};
@@ -75,8 +76,65 @@ impl Pace {
     }
 }
 
+/// A part of a body, as it is at hand.
+pub trait Part: AsRef<[u8]> {
+    /// Takes the first `count` bytes off.
+    fn take_first(&mut self, count: usize) -> Self;
+
+    /// The same as owned bytes.
+    fn into_bytes(self) -> Bytes;
+}
+
+impl Part for Bytes {
+    fn take_first(&mut self, count: usize) -> Self {
+        self.split_to(count)
+    }
+
+    fn into_bytes(self) -> Bytes {
+        self
+    }
+}
+
+/// In the buffer it was read into, where it stays over HTTP/1.
+impl Part for &[u8] {
+    fn take_first(&mut self, count: usize) -> Self {
+        let (now, later) = self.split_at(count);
+        *self = later;
+        now
+    }
+
+    fn into_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}
+
+/// Sends a part of an answer's body, at its pace; nothing, if it is empty. `is_last` spares the end of the body a frame
+/// of its own over HTTP/2.
+pub async fn send(
+    session: &mut Session,
+    mut part: impl Part,
+    is_last: bool,
+    pace: &mut Option<Box<Pace>>,
+    spent: &Spent,
+) -> Result<()> {
+    while !part.as_ref().is_empty() {
+        let now = part.take_first(allowed(pace, session, part.as_ref().len(), spent).await?);
+        let written = async {
+            match &mut *session {
+                Session::H1(http1) => http1.write_body(now.as_ref()).await.map(drop),
+                other => {
+                    let end = is_last && part.as_ref().is_empty();
+                    other.write_response_body(now.into_bytes(), end).await
+                }
+            }
+        };
+        waiting(&spent.client, written).await.map_err(|error: Box<Error>| error.into_down())?;
+    }
+    Ok(())
+}
+
 /// How much of `wanted` bytes may be sent now: all of it where there is no pace to keep.
-pub async fn allowed(
+async fn allowed(
     pace: &mut Option<Box<Pace>>,
     session: &mut Session,
     wanted: usize,

@@ -112,15 +112,11 @@ async fn read_parts(
             && !held.try_add(part.len())
         {
             limits.worker.waits[Share::Bodies.index()].increment();
-            let room = held.add(part.len(), deadline);
-            let room = match session {
-                // A stream that was taken back no longer counts as one of the client's: nor may its body as one that waits.
-                Session::H2(http2) => tokio::select! {
-                    biased;
-                    gone = http2.taken_back() => return Err(gone.into_down()),
-                    room = room => room,
-                },
-                Session::H1(_) => room.await,
+            // A stream that was taken back no longer counts as one of the client's: nor may its body as one that waits.
+            let room = tokio::select! {
+                biased;
+                gone = session.client_gone() => return Err(gone.into_down()),
+                room = held.add(part.len(), deadline) => room,
             };
             if room.is_err() {
                 limits.worker.refused[Refused::Bodies.index()].increment();
@@ -222,21 +218,9 @@ async fn send_body(
 ) -> Result<()> {
     loop {
         let part = while_client_waits(session, incoming.part(), patience);
-        let Some(mut part) = waiting(&spent.backend, part).await? else { break };
-        // The engine gives nothing where a chunk ends, and takes nothing for the end of ours.
-        while !part.is_empty() {
-            let (now, later) = part.split_at(pace::allowed(pace, session, part.len(), spent).await?);
-            part = later;
-            let written = async {
-                match &mut *session {
-                    // Straight from the buffer it was read into.
-                    Session::H1(http1) => http1.write_body(now).await.map(drop),
-                    other => other.write_response_body(Bytes::copy_from_slice(now), false).await,
-                }
-            };
-            let written = waiting(&spent.client, written).await;
-            written.map_err(|error| error.into_down())?;
-        }
+        let Some(part) = waiting(&spent.backend, part).await? else { break };
+        // Nothing, where a chunk of the backend's ends, is not the end of ours.
+        pace::send(session, part, false, pace, spent).await?;
     }
     session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
 }

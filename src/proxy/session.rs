@@ -3,6 +3,7 @@
 //! The engine has the same for its own two versions. Its seam for a third would box every read and write, and wants
 //! forty methods of which a gate needs twenty.
 
+use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,9 +11,14 @@ use http::HeaderValue;
 use http::header::AsHeaderName;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v1::server::HttpSession;
-use pingora::{Error, Result};
+use pingora::{Error, ErrorType, Result};
+use tokio::time::sleep;
 
 use crate::listen::{ConnectionInfo, Stream, info_of};
+
+/// How long a client over HTTP/1 is still waited with that has ended its side. Nobody can tell whether it has said all that
+/// it had to say, or has left: that shows when it is sent something.
+const AFTER_THE_END: Duration = Duration::from_secs(2);
 
 /// A request and its answer.
 // Each lives in the task of its request or connection: boxing the larger one would only cost.
@@ -148,12 +154,20 @@ impl Session {
     /// Pends for as long as the client is there, and tells why it no longer is. What it sends meanwhile is kept for
     /// its next request.
     pub async fn client_gone(&mut self) -> Box<Error> {
-        match self {
-            Self::H1(http1) => match http1.read_body_or_idle(true).await {
-                Err(error) => error,
-                Ok(_) => Error::new(pingora::ErrorType::ConnectionClosed),
+        let outgoing = match self {
+            Self::H1(_) => self.connection().outgoing().cloned(),
+            Self::H2(http2) => return http2.taken_back().await,
+        };
+        // The engine would take the end of the client's side for its leaving, and forget what was read of a batch.
+        match outgoing {
+            Some(outgoing) => match outgoing.ended().await {
+                Ok(()) => {
+                    sleep(AFTER_THE_END).await;
+                    Error::new(ErrorType::ConnectionClosed)
+                }
+                Err(error) => Error::because(ErrorType::ReadError, "from the client", error),
             },
-            Self::H2(http2) => http2.taken_back().await,
+            None => pending().await,
         }
     }
 

@@ -4,6 +4,7 @@ mod floods;
 mod gathered;
 mod limits;
 mod stopping;
+mod taken_back;
 
 use std::io::Write;
 
@@ -23,6 +24,7 @@ use super::support::tls::TlsClient;
 /// Error codes of RFC 9113 section 7.
 const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
+const FLOW_CONTROL_ERROR: u32 = 3;
 const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;

@@ -16,6 +16,7 @@ mod chromium;
 mod completions;
 mod demo;
 mod doctor;
+mod endings;
 mod errors;
 mod faults;
 mod forwarding;

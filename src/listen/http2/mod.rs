@@ -267,7 +267,12 @@ impl<A: Respond> Serving<A> {
             (State::Serving, None) => self.enter(State::Serving, self.terms.idle),
             (State::FirstRequest, _) => self.leave(),
             (State::Leaving, None) => self.enter(State::Leaving, GOODBYE),
-            (State::Leaving, Some(_)) | (State::Ended, _) => return false,
+            (State::Leaving, Some(_)) => {
+                // It has not said that it knows. What it may have sent by now is nobody's: this tells it so.
+                self.http2.abrupt_shutdown(Reason::NO_ERROR);
+                self.enter(State::Ended, GOODBYE);
+            }
+            (State::Ended, _) => return false,
         }
         true
     }

@@ -1,8 +1,7 @@
 //! Servers that are broken in one way each.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use super::substitutes::{Answer, FORMS, HASH, item, ok, serve, status, write};
@@ -274,13 +273,15 @@ fn nothing_that_a_server_sends_keeps_it_for_ever() {
     let slow = Recorder::start(|request, tcp| {
         if request.target() == "/nix-cache-info" {
             let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nX: ");
-            while tcp.write_all(b"x").is_ok() {
-                thread::sleep(Duration::from_millis(50));
-            }
+            // Until the client leaves, which ends the wait for the next one.
+            tcp.set_read_timeout(Some(Duration::from_millis(50))).expect("a read timeout");
+            while tcp.read(&mut [0]).is_err() && tcp.write_all(b"x").is_ok() {}
+            return Then::Close;
         }
         write(request, tcp, &item().answer(request.target()))
     });
-    let said = examined(&slow, &["--timeout", "300ms"]);
+    // For one byte twenty times as long as it takes, for all of them three times that.
+    let said = examined(&slow, &["--timeout", "1s"]);
     assert!(said.of("failure", "cache-info").contains("too long altogether"), "{said:#?}");
     let silent = Recorder::start(|_, tcp| {
         let _ = std::io::copy(tcp, &mut std::io::sink());

@@ -182,3 +182,48 @@ fn a_large_answer_that_nobody_reads_takes_no_more_memory_than_a_small_one() {
     }
     assert_eq!(received, MIB << 20);
 }
+
+#[test]
+fn rfc_9113_section_6_5_2_what_a_client_may_is_announced() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| config);
+    let mut h2 = connect(&gate);
+    let settings =
+        h2.await_frame(|frame| frame.kind == SETTINGS && frame.flags & ACK == 0).expect("settings");
+    let value = |name: u8| {
+        let mut all = settings.payload.chunks(6).filter(|setting| setting[..2] == [0, name]);
+        all.next().map(|setting| u32::from_be_bytes(setting[2..].try_into().expect("four bytes")))
+    };
+    // MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE. The connection's window is what
+    // everybody's is, unless it is made larger (section 6.9.2).
+    assert_eq!([3, 4, 5, 6].map(value), [Some(100), Some(64 * 1024), None, Some(64 * 1024)]);
+    assert_eq!(h2.request("POST", HOST, b"/x", &[], &[b'x'; 60_000]).status(), Some(200));
+    assert_eq!(recorder.requests()[0].body.len(), 60_000);
+}
+
+/// Two for each that may be open: whoever leaves a page takes all of it back.
+#[test]
+fn rfc_9113_section_5_1_2_requests_taken_back_before_they_are_looked_at_do_not_pile_up() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, one_worker);
+    // GET, https, an authority, / (RFC 7541 appendices A and B): hundreds fit into a record of TLS, which is read in one go.
+    let block = [&[0x82, 0x87, 0x84, 0x01, HOST.len() as u8][..], HOST.as_bytes()].concat();
+    let taken_back = |count: u32| -> Vec<u8> {
+        let ids = (0..count).map(|at| 2 * at + 1);
+        ids.flat_map(|id| {
+            let reset = frame(RST_STREAM, 0, id, &CANCEL.to_be_bytes());
+            [frame(HEADERS, END_HEADERS | END_STREAM, id, &block), reset].concat()
+        })
+        .collect()
+    };
+    for (count, is_borne) in [(190, true), (300, false)] {
+        let mut h2 = connect(&gate);
+        h2.settle();
+        let bytes = taken_back(count);
+        assert!(bytes.len() < 16 * 1024);
+        h2.write(&[&bytes[..], &frame(PING, 0, 0, &[7; 8])].concat()).expect("send");
+        let answer = h2.await_frame(|frame| frame.kind == GOAWAY || frame.kind == PING).expect("an answer");
+        assert_eq!(answer.code(), (!is_borne).then_some(ENHANCE_YOUR_CALM), "{count}");
+    }
+    eventually_true("it is counted", || super::refused(&gate, "flood") == 1.0);
+}

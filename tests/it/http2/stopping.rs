@@ -128,3 +128,88 @@ fn a_connection_is_not_idle_while_a_backend_takes_its_time() {
     latch.open();
     assert!(busy.await_frame(|frame| frame.ends()).is_ok());
 }
+
+/// GOAWAY with the identifier of the last one that is answered.
+fn is_last_word(frame: &Frame) -> bool {
+    frame.kind == GOAWAY && !is_warning(frame)
+}
+
+#[test]
+fn rfc_9113_section_6_8_a_request_behind_the_last_word_reaches_nobody_so_that_it_can_be_sent_elsewhere() {
+    let latch = Latch::default();
+    let recorder = Recorder::in_two_halves(&latch);
+    let gate = recorded(&recorder, |config| config);
+    let mut h2 = connect(&gate);
+    h2.write(&head(1, END_STREAM, &get("/nar/a"))).expect("send");
+    h2.await_frame(|frame| frame.kind == DATA).expect("the first half");
+    gate.signal("TERM");
+    // Who answers the PING that goes with the warning gets the last word at once, though a request is not done.
+    let last_word = h2.await_frame(is_last_word).expect("a last word");
+    assert_eq!((&last_word.payload[..4], last_word.code()), (&[0, 0, 0, 1][..], Some(NO_ERROR)));
+    h2.write(&head(3, END_STREAM, &get("/nar/b"))).expect("send");
+    h2.write(&head(5, 0, &post("/jobset/x/hook/evaluate"))).expect("send");
+    h2.write(&frame(DATA, END_STREAM, 5, b"body")).expect("send");
+    h2.write(&frame(PING, 0, 0, &[7; 8])).expect("send");
+    h2.await_frame(|frame| frame.kind == PING && frame.flags & ACK != 0).expect("all of it was read");
+    latch.open();
+    let end = h2.await_frame(|frame| {
+        assert!(frame.stream <= 1, "{frame:?}");
+        frame.ends()
+    });
+    assert_eq!(end.expect("the second half").stream, 1);
+    while let Ok(more) = h2.read_frame() {
+        assert!(more.stream == 0, "{more:?}");
+    }
+    assert_eq!(gate.wait_for_exit().code(), Some(0));
+    let asked: Vec<_> = recorder.requests().iter().map(|request| request.target().to_owned()).collect();
+    assert_eq!(asked, ["/nar/a"]);
+}
+
+#[test]
+fn who_never_says_that_it_knows_is_told_what_was_answered() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| config);
+    let mut h2 = connect(&gate);
+    assert_eq!(h2.request("GET", HOST, b"/x", &[], b"").status(), Some(200));
+    gate.signal("TERM");
+    // The PING that goes with the warning is read, and not answered.
+    let last_word = loop {
+        let next = h2.read_frame().expect("a last word");
+        if is_last_word(&next) {
+            break next;
+        }
+    };
+    assert_eq!((&last_word.payload[..4], last_word.code()), (&[0, 0, 0, 1][..], Some(NO_ERROR)));
+    assert_eq!(h2.read_frame().unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+    assert_eq!(gate.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn who_goes_on_and_on_after_the_warning_comes_to_an_end() {
+    let recorder = Recorder::ok();
+    let gate = recorded(&recorder, |config| config.set("timeouts.idle", "\"1s\""));
+    let mut h2 = connect(&gate);
+    while !is_warning(&h2.read_frame().expect("a warning")) {}
+    // All of them are good requests, and each is answered before the next one: too many of them is all that is wrong.
+    let mut answered = 0;
+    let end = loop {
+        let id = 2 * answered + 1;
+        if h2.write(&head(id, END_STREAM, &get("/robots.txt"))).is_err() || answered == 1000 {
+            break None;
+        }
+        let next = loop {
+            match h2.read_frame() {
+                Ok(next) if next.ends() || next.kind == GOAWAY => break Some(next),
+                Ok(_) => {}
+                Err(_) => break None,
+            }
+        };
+        match next {
+            Some(next) if next.kind == GOAWAY => break next.code(),
+            Some(_) => answered += 1,
+            None => break None,
+        }
+    };
+    assert!((200..=201).contains(&answered), "{answered} were answered");
+    assert!(matches!(end, Some(ENHANCE_YOUR_CALM) | None), "{end:?}");
+}

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use rustls::{ClientConnection, StreamOwned};
@@ -307,6 +308,19 @@ impl Connection {
         Ok(&self.pending)
     }
 
+    /// Reads the next `count` bytes as a slow line brings them: a little, and after a `pause` the next. They are kept for
+    /// the responses that they are part of.
+    pub fn read_slowly(&mut self, count: usize, pause: Duration) -> Result<(), Broken> {
+        let end = self.pending.len() + count;
+        while self.pending.len() < end {
+            if self.fill()? == 0 {
+                return Err(Broken::Truncated(format!("after {} bytes", self.pending.len())));
+            }
+            thread::sleep(pause);
+        }
+        Ok(())
+    }
+
     /// Reads on and throws away until the other side is done. How many bytes came.
     pub fn drain(&mut self) -> Result<u64, Broken> {
         let mut total = std::mem::take(&mut self.pending).len() as u64;
@@ -331,6 +345,14 @@ impl Connection {
 /// A socket that takes a few kilobytes until they are read, as that of a client on a slow line.
 pub fn narrow(address: SocketAddr) -> TcpStream {
     socket(address, |socket| socket.set_recv_buffer_size(4096))
+}
+
+/// The same with small segments: then the gate's end of it is narrow as well, and both hold some 100 KB.
+pub fn slow_line(address: SocketAddr) -> TcpStream {
+    socket(address, |socket| {
+        socket.set_tcp_mss(536)?;
+        socket.set_recv_buffer_size(4096)
+    })
 }
 
 /// A socket of this address on the loopback, all of 127.0.0.0/8 being there.

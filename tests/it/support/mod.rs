@@ -35,7 +35,8 @@ pub fn patience(limit: Duration) -> Duration {
     limit.mul_f64(factor.unwrap_or(1.0))
 }
 
-/// Waits until `probe` gives something. Here and in `output` are the only sleeps of these tests.
+/// Waits until `probe` gives something. Here and in `output` are the only sleeps of these tests, but for those of peers
+/// that are slow on purpose.
 pub fn eventually<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + patience(limit);
     loop {
