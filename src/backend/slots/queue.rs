@@ -112,12 +112,16 @@ impl Slots {
     /// Who is to have a slot that is free; none: nobody, or there is none.
     pub(super) fn next_for_free_slot(&self) -> Option<(IpAddr, oneshot::Sender<Verdict>)> {
         let mut lines = self.lock();
-        if self.taken() >= self.limit.load(Ordering::Relaxed) {
-            return None;
+        let limit = u64::from(self.limit.load(Ordering::Relaxed));
+        // Taken while there is still somebody waiting: once the last one is popped, those who come take what is free
+        // without the lock.
+        let take = |word: u64| (word & TAKEN < limit).then_some(word + 1);
+        self.word.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).ok()?;
+        let next = self.pop(&mut lines);
+        if next.is_none() {
+            self.word.fetch_sub(1, Ordering::Release);
         }
-        let next = self.pop(&mut lines)?;
-        self.word.fetch_add(1, Ordering::Acquire);
-        Some(next)
+        next
     }
 
     /// The next one who waits and may have a slot.

@@ -182,3 +182,36 @@ fn several_threads_never_take_more_than_there_are_nor_lose_one() {
         assert!(slots.lock().clients.is_empty() && slots.lock().turns.is_empty());
     }
 }
+
+#[test]
+fn a_slot_that_a_higher_limit_makes_is_given_to_one_alone() {
+    for _ in 0..3000 {
+        let slots = Slots::new(1, 10, Share::All);
+        let held = Slots::try_take(&slots, ip(1)).unwrap();
+        let (_, mut told) = slots.stand_in_line(ip(2)).unwrap().unwrap();
+        let [is_here, is_over] = [false, false].map(std::sync::atomic::AtomicBool::new);
+        std::thread::scope(|scope| {
+            // Somebody who comes at this very moment.
+            let other = scope.spawn(|| {
+                is_here.store(true, Ordering::Relaxed);
+                while !is_over.load(Ordering::Relaxed) {
+                    if let Some(slot) = Slots::try_take(&slots, ip(3)) {
+                        return Some(slot);
+                    }
+                }
+                None
+            });
+            while !is_here.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            slots.resize(2, 10);
+            is_over.store(true, Ordering::Relaxed);
+            let other = other.join().unwrap();
+            assert_eq!(told.try_recv(), Ok(Verdict::Granted));
+            assert!(other.is_none() && slots.taken() == 2, "{} slots of 2", slots.taken());
+        });
+        slots.give_back(ip(2));
+        drop(held);
+        assert_eq!((slots.taken(), slots.waiting()), (0, 0));
+    }
+}
