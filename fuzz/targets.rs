@@ -4,22 +4,28 @@
 //! Each function makes a target that works in an empty folder. All of them go by the public face of the library.
 
 use std::fs;
-use std::net::IpAddr;
+use std::io::Write;
+use std::net::{IpAddr, Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use farmgate::admin::Gate;
 use farmgate::admin::ca::{self, Authority, CaError, Init, KeyType};
+use farmgate::backend::{BackendStream, Incoming};
 use farmgate::cache;
 use farmgate::config::{self, LogFormat};
 use farmgate::control::{Reply, Request, Screen};
+use farmgate::doctor::readers;
 use farmgate::history::{History, Window};
 use farmgate::log::filter::{Columns, Rule, Where, filter};
 use farmgate::log::{Anonymiser, Dates, Entry, RequestId};
 use farmgate::nginx;
 use farmgate::route::{AdminDoor, AdminPrefix, Decision, Door, admin_door, decide, well_known_segments};
 use farmgate::tls::load_pair;
+use pingora::protocols::http::v1::client::HttpSession;
 use rustls::pki_types::CertificateDer;
 
 /// Takes one input. Panics when something does not hold.
@@ -36,6 +42,10 @@ const BELOW: &[u8] = include_bytes!("fixtures/below.der");
 /// Clients of the CA.
 const CLIENTS: [&[u8]; 2] =
     [include_bytes!("corpus/judge/client.der"), include_bytes!("corpus/judge/v1.der")];
+
+/// A narinfo with the signature of a key that signed nothing else, and that key.
+const SIGNED: &str = include_str!("corpus/narinfo/signed.narinfo");
+const FARMS_KEY: &[u8] = include_bytes!("corpus/narinfo/key.pub");
 
 /// A pair of the throw-away certificates, which belongs to nobody.
 const CHAIN: &[u8] = include_bytes!("corpus/pair/chain.pem");
@@ -194,6 +204,143 @@ pub fn history(folder: &Path) -> Target {
         let digest = digest::digest(&digest::SHA256, data);
         let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         read(&[data, format!("{{\"sha256\":\"{sha256}\"}}\n").as_bytes()].concat());
+    })
+}
+
+/// The answer of a backend: a byte that says where it is cut in two, then its bytes, until the connection is closed.
+pub fn answer(_: &Path) -> Target {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    Box::new(move |data| {
+        let Some((&at, data)) = data.split_first() else { return };
+        let at = usize::from(at).min(data.len());
+        runtime.block_on(async {
+            let whole = read_answer(&[data], Reader::Ours).await;
+            let in_two = read_answer(&[&data[..at], &data[at..]], Reader::Ours).await;
+            let told = |answered: &Option<Answered>| answered.as_ref().map(|one| one.told.clone());
+            assert_eq!(told(&whole), told(&in_two), "cut at {at}");
+            let Some(whole) = whole else { return };
+            // Whatever we read ourselves the engine reads alike: nobody is told of a body that another would end elsewhere.
+            let engine = read_answer(&[data], Reader::Engine).await.expect("an answer to the engine, too");
+            assert_eq!(whole.told, engine.told);
+            if whole.is_plain && whole.is_reusable {
+                assert!(
+                    data.ends_with(&whole.told.body),
+                    "what is behind the answer would be taken for the next"
+                );
+            }
+        });
+    })
+}
+
+enum Reader {
+    Ours,
+    Engine,
+}
+
+struct Answered {
+    told: Told,
+    is_plain: bool,
+    is_reusable: bool,
+}
+
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq)]
+struct Told {
+    status: u16,
+    fields: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+/// What comes of these pieces, each of which is read before the next one is sent; none: an error.
+async fn read_answer(pieces: &[&[u8]], reader: Reader) -> Option<Answered> {
+    let (ours, mut theirs) = streams();
+    theirs.set_nonblocking(true).expect("a socket");
+    ours.set_nonblocking(true).expect("a socket");
+    let stream = Box::new(BackendStream::new(tokio::net::TcpStream::from_std(ours).expect("a runtime")));
+    let sending = async {
+        for piece in pieces {
+            // What does not fit into the socket is missing for every reader alike.
+            let _ = theirs.write_all(piece);
+            tokio::task::yield_now().await;
+        }
+        let _ = theirs.shutdown(Shutdown::Write);
+    };
+    let reading = async {
+        let mut incoming = match reader {
+            Reader::Ours => Incoming::read(stream).await.ok()?,
+            Reader::Engine => Incoming::of(Box::new(HttpSession::new(stream))).await.ok()?,
+        };
+        let is_plain = matches!(incoming, Incoming::Plain(_));
+        let head = incoming.take_head()?;
+        let fields = head.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
+        let (status, fields) = (head.status.as_u16(), fields.collect());
+        let mut body = Vec::new();
+        while let Some(part) = incoming.part().await.ok()? {
+            body.extend_from_slice(part);
+        }
+        let is_reusable = incoming.into_reusable().await.is_some();
+        Some(Answered { told: Told { status, fields, body }, is_plain, is_reusable })
+    };
+    tokio::join!(reading, sending).0
+}
+
+/// Two ends of a connection. A Unix one: of addresses there are not as many as a fuzzer would use up.
+fn streams() -> (TcpStream, TcpStream) {
+    let (one, other) = UnixStream::pair().expect("a socket");
+    (OwnedFd::from(one).into(), OwnedFd::from(other).into())
+}
+
+/// An answer to `farmgate doctor`: a byte whose lowest bit says whether it is one to HEAD, then its bytes.
+pub fn doctor_answer(_: &Path) -> Target {
+    const LONGEST: usize = 2000;
+    Box::new(|data| {
+        let Some((&kind, data)) = data.split_first() else { return };
+        let (ours, mut theirs) = streams();
+        let is_head = kind % 2 == 1;
+        theirs.set_nonblocking(true).expect("a socket");
+        let _ = theirs.write_all(data);
+        drop(theirs);
+        if let Ok((status, body)) = readers::answer(ours, is_head, LONGEST) {
+            assert!((200..1000).contains(&status) && body.len() <= LONGEST);
+            assert!(body.is_empty() || !is_head);
+        }
+    })
+}
+
+/// A narinfo, as `farmgate doctor` reads it: with the farm's key, and with whichever it names.
+pub fn narinfo(_: &Path) -> Target {
+    let good = readers::narinfo(SIGNED, Some(FARMS_KEY)).expect("it is well-formed");
+    assert!(good.is_signed);
+    Box::new(move |data| {
+        let text = String::from_utf8_lossy(data);
+        let _ = readers::narinfo(SIGNED, Some(data));
+        let any = readers::narinfo(&text, None);
+        let ours = readers::narinfo(&text, Some(FARMS_KEY));
+        assert_eq!(any.is_ok(), ours.is_ok());
+        if let (Ok(any), Ok(ours)) = (any, ours) {
+            assert!(text.starts_with(&ours.signed));
+            assert!(any.is_signed || !ours.is_signed);
+            // The farm has signed one thing here: nobody makes it say another.
+            assert!(!ours.is_signed || ours == good);
+        }
+    })
+}
+
+/// A nar as it is sent: a byte for the compression, then its bytes.
+pub fn nar(_: &Path) -> Target {
+    const SIZE: u64 = 100_000;
+    Box::new(|data| {
+        let Some((&kind, data)) = data.split_first() else { return };
+        let compression = ["none", "gzip", "lzip", "zstd"][usize::from(kind) % 4];
+        match readers::unpack(compression, data, SIZE) {
+            Ok((size, hash)) => {
+                assert!(size <= SIZE + 1 && hash.len() == 52);
+                // One that is too long is too long for any promise below.
+                let (less, _) = readers::unpack(compression, data, size / 2).expect("its beginning is good");
+                assert_eq!(less, size.min(size / 2 + 1));
+            }
+            Err(why) => assert!(compression != "none" && !why.is_empty()),
+        }
     })
 }
 

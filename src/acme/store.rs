@@ -106,6 +106,13 @@ impl Store {
                 Err(error) => damaged.push(error.to_string()),
             }
         }
+        // Where nobody can look, nobody knows that there is none.
+        if damaged.is_empty()
+            && let Err(error) = fs::read_dir(&folder)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            damaged.push(format!("{}: {error}", folder.display()));
+        }
         Err(if damaged.is_empty() { LoadError::None } else { LoadError::Damaged(damaged) })
     }
 

@@ -167,10 +167,11 @@ impl Connector {
     }
 
     async fn try_once(&self) -> io::Result<TcpStream> {
+        let began = Instant::now();
         let connected = self.try_addresses().await;
         match &connected {
             Ok(_) => self.known.reach.reached(&self.backend),
-            Err(error) => self.known.reach.failed(&self.backend, error, self.restart),
+            Err(error) => self.known.reach.failed(&self.backend, error, began, self.restart),
         }
         connected
     }
@@ -409,7 +410,8 @@ mod tests {
     async fn a_failure_that_is_no_refusal_makes_an_outage_only_if_it_is_followed_by_others() {
         let reach = Reach::default();
         let slow = io::Error::from(io::ErrorKind::TimedOut);
-        let fail = || reach.failed(&"publish", &slow, Duration::ZERO);
+        let fail_since = |began| reach.failed(&"publish", &slow, began, Duration::ZERO);
+        let fail = || fail_since(Instant::now());
         fail();
         fail();
         reach.reached(&"publish");
@@ -424,5 +426,15 @@ mod tests {
         assert!(matches!(reach.attempt(), Attempt::Mine(_)));
         reach.reached(&"publish");
         assert!(!reach.is_down() && matches!(reach.attempt(), Attempt::Free));
+        // Any number at the same time is one.
+        let began = Instant::now() - Duration::from_secs(1);
+        (0..10).for_each(|_| fail_since(began));
+        assert!(!reach.is_down());
+        assert_eq!(reach.outage().unwrap().failures, 1);
+        fail();
+        (0..10).for_each(|_| fail_since(began));
+        assert!(!reach.is_down());
+        fail();
+        assert!(reach.is_down());
     }
 }

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// Failures in a row after which a backend that does not refuse connections counts as down. One that has more to do
-/// than it can take lets a connection wait now and then: that is no outage, and must not be made one.
+/// than it can take lets a connection wait now and then: that is no outage, and must not be made one. Attempts that were
+/// under way at the same time met the same moment, and are one failure.
 const IN_A_ROW: u32 = 3;
 
 const UP: u8 = 0;
@@ -35,6 +36,8 @@ pub(super) struct Reach {
 struct Outage {
     since: Instant,
     failures: u32,
+    /// When the last of them was counted.
+    counted: Instant,
     last: Failure,
     /// It counts as one.
     is_certain: bool,
@@ -121,19 +124,25 @@ impl Reach {
         self.changed.notify_waiters();
     }
 
-    /// A connection could not be made; requests wait up to `patience` for one that refuses them.
-    pub fn failed(&self, name: &dyn fmt::Display, error: &io::Error, patience: Duration) {
+    /// A connection that was tried from `began` on could not be made; requests wait up to `patience` for one that refuses
+    /// them.
+    pub fn failed(&self, name: &dyn fmt::Display, error: &io::Error, began: Instant, patience: Duration) {
         let mut outage = self.lock();
+        let now = Instant::now();
         let last = Failure { kind: error.kind(), text: error.to_string() };
         let outage = outage.get_or_insert_with(|| Outage {
-            since: Instant::now(),
+            since: now,
             failures: 0,
+            counted: began,
             last: last.clone(),
             is_certain: false,
             is_told: false,
             is_tried: false,
         });
-        outage.failures = outage.failures.saturating_add(1);
+        if began >= outage.counted {
+            outage.failures = outage.failures.saturating_add(1);
+            outage.counted = now;
+        }
         outage.last = last;
         let was_certain = outage.is_certain;
         outage.is_certain |= is_away(error.kind()) || outage.failures >= IN_A_ROW;

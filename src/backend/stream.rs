@@ -28,7 +28,8 @@ pub struct BackendStream {
 }
 
 impl BackendStream {
-    pub(super) fn new(tcp: TcpStream) -> Self {
+    /// A connection from which nothing was read yet.
+    pub fn new(tcp: TcpStream) -> Self {
         Self { tcp, unread: Bytes::new() }
     }
 

@@ -18,6 +18,8 @@ mod old_tls;
 mod pages;
 mod pipelining;
 mod reach;
+#[doc(hidden)]
+pub mod readers;
 mod report;
 mod sexp;
 mod signature;

@@ -213,6 +213,20 @@ fn unpack(mut tap: Tap<'_>, compression: Compression, nar_size: u64) -> Result<U
     }
 }
 
+/// The same for bytes that are no part of an answer. What went wrong, in words.
+pub(super) fn unpack_all(
+    source: &mut dyn Read,
+    compression: &str,
+    nar_size: u64,
+    audience: &mut dyn Audience,
+) -> Result<(u64, String), String> {
+    let compression = Compression::named(compression).ok_or("the compression is not known here")?;
+    let (check, limit, told) = ("nar", u64::MAX, Instant::now());
+    let tap = Tap { source, check, audience, count: 0, of: None, limit, broken: None, told };
+    let unpacked = unpack(tap, compression, nar_size).map_err(|bad| bad.in_words(compression).0)?;
+    Ok((unpacked.size, unpacked.hash))
+}
+
 fn hash(source: impl Read, nar_size: u64) -> io::Result<(u64, String)> {
     let mut source = source.take(nar_size.saturating_add(1));
     let (mut context, mut size, mut buffer) = (Context::new(&SHA256), 0, vec![0; CHUNK]);

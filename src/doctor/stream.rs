@@ -27,7 +27,12 @@ impl Timed {
             _ => error,
         })?;
         tcp.set_nodelay(true)?;
-        Ok(Self { tcp, silence: patience, end: Instant::now() + patience * 3 })
+        Ok(Self::over(tcp, patience))
+    }
+
+    /// The same on a connection that is there.
+    pub(super) fn over(tcp: TcpStream, patience: Duration) -> Self {
+        Self { tcp, silence: patience, end: Instant::now() + patience * 3 }
     }
 
     /// From now on it may be silent for `silence`, and all may take `whole`.

@@ -176,8 +176,13 @@ struct Ledger {
     /// Where the last promise started that was kept.
     turn: u64,
     clients: HashMap<IpAddr, Account>,
-    waiting: BTreeMap<Place, Waiting>,
+    /// Those who wait, by client and in order. Nobody's line is empty.
+    waiting: HashMap<IpAddr, BTreeMap<Place, Waiting>>,
+    /// Who is the first of each of these lines.
+    first: BTreeMap<Place, IpAddr>,
     number: u64,
+    #[cfg(test)]
+    looked_at: usize,
     /// Clients that have left and are ahead of their share, or were when that was last looked at.
     gone: usize,
     /// How many of those there may be before that is looked at again.
@@ -194,7 +199,6 @@ struct Account {
 
 #[derive(Debug)]
 struct Waiting {
-    client: IpAddr,
     wanted: u64,
     seat: Arc<Seat>,
 }
@@ -208,7 +212,8 @@ impl Ledger {
         self.debt = 0;
         // What was asked for by the old rate may be more than the new one ever has at once.
         let burst = self.burst();
-        self.waiting.values_mut().for_each(|waiting| waiting.wanted = waiting.wanted.min(burst));
+        let waiting = self.waiting.values_mut().flat_map(BTreeMap::values_mut);
+        waiting.for_each(|waiting| waiting.wanted = waiting.wanted.min(burst));
     }
 
     fn burst(&self) -> u64 {
@@ -268,37 +273,70 @@ impl Ledger {
         account.finish = start + wanted;
         self.number += 1;
         let place = (start, self.number);
-        self.waiting.insert(place, Waiting { client, wanted, seat: seat.clone() });
+        let line = self.waiting.entry(client).or_default();
+        // As a rule it is behind all others of its client; before them where one of these has given up what it was promised.
+        let before = line.first_key_value().map(|(first, _)| *first);
+        if before.is_none_or(|first| place < first) {
+            before.and_then(|first| self.first.remove(&first));
+            self.first.insert(place, client);
+        }
+        line.insert(place, Waiting { wanted, seat: seat.clone() });
         place
     }
 
     fn give_up(&mut self, client: IpAddr, place: Place) {
-        let promised = self.waiting.remove(&place).map_or(0, |waiting| waiting.wanted);
+        let promised = self.remove(client, place).map_or(0, |waiting| waiting.wanted);
         if let Some(account) = self.clients.get_mut(&client) {
             account.finish = account.finish.saturating_sub(promised);
         }
     }
 
+    /// Takes one out, and lets the next of its client be the first where it was.
+    fn remove(&mut self, client: IpAddr, place: Place) -> Option<Waiting> {
+        let line = self.waiting.get_mut(&client)?;
+        let removed = line.remove(&place)?;
+        if self.first.remove(&place).is_some()
+            && let Some((next, _)) = line.first_key_value()
+        {
+            self.first.insert(*next, client);
+        }
+        if line.is_empty() {
+            self.waiting.remove(&client);
+        }
+        Some(removed)
+    }
+
+    /// The one whose turn is next.
+    fn next(&self) -> Option<(Place, &Waiting)> {
+        let (place, client) = self.first.first_key_value()?;
+        Some((*place, self.waiting.get(client)?.get(place)?))
+    }
+
     /// Lets go who can be, in order, and one body of each client: where there is much to give at once, a client with one
-    /// body has to ask again in between, and one with many would have had it all by then.
+    /// body has to ask again in between, and one with many would have had it all by then. The others of a client are not
+    /// looked at, however many there are.
     fn dispatch(&mut self, now: Duration) {
         self.flow(now);
-        let (mut served, mut granted) = (Vec::new(), Vec::new());
-        for (place, waiting) in &self.waiting {
-            if self.rate.is_some() {
-                if waiting.wanted > self.tokens {
-                    break;
-                }
-                if served.contains(&waiting.client) {
-                    continue;
-                }
-                self.tokens -= waiting.wanted;
-                served.push(waiting.client);
-            }
-            granted.push(*place);
+        let mut granted = Vec::new();
+        if self.rate.is_none() {
+            let all = self.waiting.iter();
+            granted.extend(all.flat_map(|(client, line)| line.keys().map(|place| (*place, *client))));
         }
-        for place in &granted {
-            let Some(Waiting { wanted, seat, .. }) = self.waiting.remove(place) else { continue };
+        for (place, client) in self.first.iter().filter(|_| self.rate.is_some()) {
+            #[cfg(test)]
+            {
+                self.looked_at += 1;
+            }
+            let wanted =
+                self.waiting.get(client).and_then(|line| line.get(place)).map_or(0, |one| one.wanted);
+            if wanted > self.tokens {
+                break;
+            }
+            self.tokens -= wanted;
+            granted.push((*place, *client));
+        }
+        for &(place, client) in &granted {
+            let Some(Waiting { wanted, seat }) = self.remove(client, place) else { continue };
             self.turn = self.turn.max(place.0);
             seat.granted.store(wanted, Ordering::Relaxed);
             seat.called.notify_one();
@@ -310,17 +348,17 @@ impl Ledger {
 
     /// Has the first that waits look how long it will take.
     fn call_first(&self) {
-        if let Some((_, first)) = self.waiting.first_key_value() {
+        if let Some((_, first)) = self.next() {
             first.seat.called.notify_one();
         }
     }
 
     /// How long it takes until `place`, if it is the first, can be let go.
     fn until_first(&self, place: Place) -> Option<Duration> {
-        let (first, waiting) = self.waiting.first_key_value()?;
+        let (first, waiting) = self.next()?;
         let rate = self.rate?;
         let missing = waiting.wanted.saturating_sub(self.tokens);
-        (*first == place).then(|| Duration::from_nanos(time_for(missing, rate)).max(Duration::from_millis(1)))
+        (first == place).then(|| Duration::from_nanos(time_for(missing, rate)).max(Duration::from_millis(1)))
     }
 
     /// `count` bytes went ahead.

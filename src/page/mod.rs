@@ -134,13 +134,18 @@ impl Page {
     }
 
     /// Answers. Reads files and may wait for locks: to be called where blocking is allowed.
-    pub fn answer(&self, ask: &Ask) -> Answer {
+    ///
+    /// Before anything is changed, `is_admitted` is asked whether whoever asks is still an administrator; nothing can be
+    /// revoked between that and the change. What is only read is to be judged by the caller, when it is there.
+    pub fn answer(&self, ask: &Ask, is_admitted: &dyn Fn() -> bool) -> Answer {
         let resource = ask.path.as_deref().and_then(Resource::at);
         let Some(resource) = resource else { return not_found(ask) };
         let is_read = matches!(ask.method, Method::GET | Method::HEAD);
         match resource {
             Resource::Revoke(serial) if is_read => revoke::confirm(self, ask, serial),
-            Resource::Revoke(serial) if ask.method == Method::POST => revoke::carry_out(self, ask, serial),
+            Resource::Revoke(serial) if ask.method == Method::POST => {
+                revoke::carry_out(self, ask, serial, is_admitted)
+            }
             Resource::Revoke(_) => not_allowed(ask, "GET, HEAD, POST"),
             _ if !is_read => not_allowed(ask, "GET, HEAD"),
             Resource::Dashboard(window) => {

@@ -6,7 +6,7 @@ use super::admins::{facts, name};
 use super::frame::{Frame, message};
 use super::html::{Html, html};
 use super::{Answer, Ask, Page, not_found};
-use crate::admin::ca::{self, Authority, Reason, Row, State};
+use crate::admin::ca::{self, Authority, CaError, Reason, Row, State};
 
 /// Asks whether it is meant. Changes nothing.
 pub(super) fn confirm(page: &Page, ask: &Ask, serial: &str) -> Answer {
@@ -59,8 +59,9 @@ pub(super) fn confirm(page: &Page, ask: &Ask, serial: &str) -> Answer {
     Answer::page(200, Frame { base: &ask.base, title: "Revoke a certificate", window: None }.around(&content))
 }
 
-/// Does it. The form says that one of our pages was seen, by this administrator, with this certificate on it.
-pub(super) fn carry_out(page: &Page, ask: &Ask, serial: &str) -> Answer {
+/// Does it, if `is_admitted`. The form says that one of our pages was seen, by this administrator, with this certificate
+/// on it.
+pub(super) fn carry_out(page: &Page, ask: &Ask, serial: &str, is_admitted: &dyn Fn() -> bool) -> Answer {
     let by = &ask.administrator.serial;
     let form = Form::parse(&ask.form);
     let Some(Form { reason, .. }) = form.filter(|form| page.tokens.is_good(&form.token, by, serial)) else {
@@ -71,8 +72,8 @@ pub(super) fn carry_out(page: &Page, ask: &Ask, serial: &str) -> Answer {
         return message(ask, 403, "Not accepted", text);
     };
     // By the number, whatever names there are.
-    let revoked =
-        Authority::open(&page.state).and_then(|ca| ca.revoke(&format!("0x{serial}"), reason, false));
+    let revoked = Authority::open(&page.state)
+        .and_then(|ca| ca.revoke_if(&format!("0x{serial}"), reason, false, is_admitted));
     match revoked {
         Ok(done) => {
             info!("certificate {serial} was revoked ({reason}) on the page, by certificate {by}");
@@ -80,6 +81,10 @@ pub(super) fn carry_out(page: &Page, ask: &Ask, serial: &str) -> Answer {
                 info!("{note}");
             }
             Answer::see_other(format!("{}/revoked/{serial}", ask.base))
+        }
+        Err(CaError::Withdrawn) => {
+            let text = html!("<p>Nothing was revoked: your own certificate opens nothing any more.</p>");
+            message(ask, 403, "Not accepted", text)
         }
         Err(reason) => {
             error!("certificate {serial} was not revoked: {reason}");

@@ -85,13 +85,18 @@ impl Scene {
     }
 
     fn ask(&self, method: Method, path: &[&str], form: &str) -> Answer {
-        self.page.answer(&Ask {
+        self.ask_while(method, path, form, &|| true)
+    }
+
+    fn ask_while(&self, method: Method, path: &[&str], form: &str, is_admitted: &dyn Fn() -> bool) -> Answer {
+        let ask = Ask {
             method,
             path: Some(path.iter().map(|segment| (*segment).to_owned()).collect()),
             base: "/admin/gate".into(),
             administrator: Administrator { common_name: "alice".into(), serial: self.serials[0].clone() },
             form: form.to_owned().into(),
-        })
+        };
+        self.page.answer(&ask, is_admitted)
     }
 
     fn get(&self, path: &[&str]) -> (u16, String) {
@@ -311,4 +316,26 @@ proptest! {
         // Too long to be shown.
         prop_assert!(tags(&drawn(&text)) == tags(&drawn("plain")), "{text:?}");
     }
+}
+
+#[test]
+fn who_is_no_administrator_any_more_when_it_comes_to_the_act_changes_nothing() {
+    use rustix::fs::{FlockOperation, flock};
+    let scene = Scene::new();
+    let bob = &*scene.serials[1].clone();
+    let form = format!("token={}&reason=superseded", scene.token(bob));
+    let path = scene.folder.path().join("state/admin/register.lock");
+    let asked = std::cell::Cell::new(0);
+    // Asked when nobody else can revoke anything any more.
+    let is_admitted = || {
+        asked.set(asked.get() + 1);
+        let lock = std::fs::File::options().write(true).open(&path).unwrap();
+        assert!(flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err(), "the register is open");
+        false
+    };
+    let answer = scene.ask_while(Method::POST, &["revoke", bob], &form, &is_admitted);
+    assert_eq!((answer.status, asked.get()), (403, 1));
+    assert_eq!(scene.state_of(bob), State::Valid);
+    assert_eq!(scene.ask(Method::POST, &["revoke", bob], &form).status, 303);
+    assert_eq!(scene.state_of(bob), State::Revoked);
 }

@@ -136,8 +136,13 @@ impl Question<'_> {
         body: Option<&Bytes>,
     ) -> Result<(Incoming, Asked)> {
         let asked = self.peers.asked(self.worker);
+        let pool = self.pool.filter(|_| self.usage == Use::Pooled);
+        let from_pool = || pool.and_then(|pool| pool.take(self.peers.key()));
+        let is_down = self.peers.is_down();
+        // Who has a connection that is open needs no new one: a backend that takes none may answer all the same.
+        let mut pooled = if is_down { from_pool() } else { None };
         // Who waits for a restart takes no slot from those who wait for an answer.
-        let mut made = match self.peers.is_down() {
+        let mut made = match is_down && pooled.is_none() {
             // What is rare is boxed: lookups need not make room for its state.
             true => waiter.wait(Box::pin(self.peers.wait_until_up(self.worker)), AS_LONG_AS_IT_TAKES).await?,
             false => None,
@@ -153,8 +158,9 @@ impl Question<'_> {
         };
         // One idle connection at the most: what is dropped once may be dropped for what was asked, and the others are
         // good for somebody else.
-        let pool = self.pool.filter(|_| made.is_none() && self.usage == Use::Pooled);
-        let mut pooled = pool.and_then(|pool| pool.take(self.peers.key()));
+        if made.is_none() && pooled.is_none() {
+            pooled = from_pool();
+        }
         let mut tries = 0;
         loop {
             let was_pooled = pooled.is_some();

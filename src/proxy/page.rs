@@ -1,6 +1,7 @@
 //! The gate's own page, between the engine and [`crate::page`].
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::Method;
@@ -19,7 +20,7 @@ use crate::page::{Answer, Ask, LONGEST_FORM, Page};
 /// What the page answers to a request of `administrator`, or why it is not asked.
 pub async fn ask(
     page: &Arc<Page>,
-    live: &Live,
+    live: &Arc<Live>,
     worker: &Worker,
     session: &mut Session,
     ctx: &Context,
@@ -41,11 +42,20 @@ pub async fn ask(
             return Ok(Err(problem));
         }
     }
+    let is_read = method != Method::POST;
     let ask = Ask { method, path, base: ctx.generation.page(), administrator, form };
-    let page = page.clone();
+    let chain = connection(session).tls.as_ref().map(|tls| tls.client_chain.clone()).unwrap_or_default();
+    let (page, at_that_time) = (page.clone(), live.clone());
     // The register is files, and a reload holds what the page asks of the process.
-    match tokio::task::spawn_blocking(move || page.answer(&ask)).await {
-        Ok(answer) => Ok(Ok(answer)),
-        Err(error) => Err(Error::because(ErrorType::InternalError, "the page", error)),
+    let answer = tokio::task::spawn_blocking(move || {
+        let is_admitted = || at_that_time.load().gate.judge(&chain, SystemTime::now()).is_ok();
+        page.answer(&ask, &is_admitted)
+    });
+    let answer = answer.await.map_err(|error| Error::because(ErrorType::InternalError, "the page", error))?;
+    // That may have waited, and who asked may be none who sees it any more. What was changed was judged where it was
+    // done, and is told of also to whom it was done to.
+    match plan::judge(&live.load(), connection(session)) {
+        Err(problem) if is_read => Ok(Err(problem)),
+        _ => Ok(Ok(answer)),
     }
 }

@@ -19,6 +19,9 @@ pub struct Wardrobe {
     self_signed: HashMap<Vec<String>, Pair>,
     /// What the certificate manager handed on last, by a site's first name.
     ordered: HashMap<String, Pair>,
+    /// What was last read of those that were ordered before this process began: better than a stand-in where the disk
+    /// loses it.
+    stored: HashMap<String, Pair>,
 }
 
 /// Chain and key.
@@ -44,6 +47,8 @@ pub struct Problem {
 #[derive(Debug)]
 enum Cause {
     Files(PairError),
+    /// What was ordered once is on disk, and cannot be used.
+    Stored(acme::LoadError),
     SelfSigned(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -51,6 +56,11 @@ impl Problem {
     /// The site would show a key that everybody has. That is no reason for a stand-in, but for not starting.
     pub fn is_throw_away(&self) -> bool {
         matches!(self.cause, Cause::Files(PairError::ThrowAway { .. }))
+    }
+
+    /// It is over as soon as another certificate is ordered: no reason against a configuration.
+    pub fn is_mended_by_ordering(&self) -> bool {
+        matches!(self.cause, Cause::Stored(_))
     }
 
     /// Whether the site has one of these names.
@@ -64,6 +74,9 @@ impl fmt::Display for Problem {
         let names = self.names.join(" ");
         match &self.cause {
             Cause::Files(error) => write!(f, "{names}: {error}"),
+            Cause::Stored(error) => {
+                write!(f, "{names}: no certificate that was ordered can be used: {error}")
+            }
             Cause::SelfSigned(error) => write!(f, "{names}: no self-signed certificate: {error}"),
         }
     }
@@ -81,7 +94,8 @@ pub enum OnFailure {
 impl Wardrobe {
     /// Loads the certificates of all sites of `config`, and says what went wrong with which.
     ///
-    /// None with `OnFailure::Refuse` when anything did, and when a self-signed one could not be made.
+    /// None with `OnFailure::Refuse` when anything did that ordering does not mend, and when a self-signed one could not be
+    /// made.
     pub fn load(&mut self, config: &Config, on_failure: OnFailure) -> (Option<Vec<Shown>>, Vec<Problem>) {
         let mut problems = Vec::new();
         let shown: Vec<Shown> = config
@@ -94,7 +108,7 @@ impl Wardrobe {
             })
             .collect();
         let complete = shown.len() == config.sites.len();
-        let accepted = on_failure == OnFailure::Keep || problems.is_empty();
+        let accepted = on_failure == OnFailure::Keep || problems.iter().all(Problem::is_mended_by_ordering);
         ((complete && accepted).then_some(shown), problems)
     }
 
@@ -121,10 +135,12 @@ impl Wardrobe {
                 return (Some(Shown { names, pair: pair.clone(), source: "file" }), problem);
             }
         }
-        if site.certificate == Certificate::Acme
-            && let Some((pair, source)) = self.ordered_for(&names, state)
-        {
-            return (Some(Shown { names, pair, source }), None);
+        if site.certificate == Certificate::Acme {
+            match self.ordered_for(&names, state) {
+                Ok((pair, source)) => return (Some(Shown { names, pair, source }), None),
+                Err(acme::LoadError::None) => {}
+                Err(error) => problem = Some(Problem { names: names.clone(), cause: Cause::Stored(error) }),
+            }
         }
         match self.self_signed_for(&names) {
             Ok(pair) => (Some(Shown { names, pair, source: "self-signed" }), problem),
@@ -141,16 +157,26 @@ impl Wardrobe {
     ///
     /// Where there is none yet, or none that counts for all of them now, one of somebody else's stands in that does:
     /// what a site was configured to show before, or what certbot has. Then what is best of our own.
-    fn ordered_for(&self, names: &[String], state: &Path) -> Option<(Pair, &'static str)> {
-        let first = names.first()?;
+    fn ordered_for(
+        &mut self,
+        names: &[String],
+        state: &Path,
+    ) -> Result<(Pair, &'static str), acme::LoadError> {
+        let first = names.first().ok_or(acme::LoadError::None)?;
         let (store, now) = (acme::Store::new(state), acme::Time::now());
-        let stored = || store.load(first).ok().map(|loaded| loaded.pair);
-        let own = self.ordered.get(first).cloned().or_else(stored);
-        let (own_counts, own) = match own {
-            Some(pair) => (counts(&pair, names, now), Some((pair, "acme"))),
-            None => (false, None),
+        let own = match self.ordered.get(first) {
+            Some(pair) => Ok(pair.clone()),
+            None => match store.load(first) {
+                Ok(loaded) => {
+                    self.stored.insert(first.clone(), loaded.pair.clone());
+                    Ok(loaded.pair)
+                }
+                Err(acme::LoadError::None) => Err(acme::LoadError::None),
+                Err(damaged) => self.stored.get(first).cloned().ok_or(damaged),
+            },
         };
-        if own_counts {
+        let own = own.map(|pair| (pair, "acme"));
+        if own.as_ref().is_ok_and(|(pair, _)| counts(pair, names, now)) {
             return own;
         }
         let of_files = self.files.values().find(|pair| counts(pair, names, now)).cloned();
@@ -158,7 +184,7 @@ impl Wardrobe {
             .or_else(|| of_certbot(Path::new(CERTBOT), names, now))
             .map(|pair| (pair, "file"))
             .or_else(|| store.best_for(names, now).map(|loaded| (loaded.pair, "acme")))
-            .or(own)
+            .map_or(own, Ok)
     }
 
     /// The self-signed certificate for `names`: the same one for as long as the process lives.
@@ -268,18 +294,19 @@ mod tests {
         let names = ["a.example".to_owned(), "b.example".to_owned()];
         let files = (PathBuf::from("chain"), PathBuf::from("key"));
         let mut wardrobe = Wardrobe::default();
-        let shown =
-            |wardrobe: &Wardrobe| wardrobe.ordered_for(&names, state.path()).map(|(_, source)| source);
+        let shown = |wardrobe: &mut Wardrobe| {
+            wardrobe.ordered_for(&names, state.path()).ok().map(|(_, source)| source)
+        };
         let pair = |(chain, key): (String, String)| crate::tls::pair_from_pem(&chain, &key).unwrap();
-        assert_eq!(shown(&wardrobe), None);
+        assert_eq!(shown(&mut wardrobe), None);
         wardrobe.hand_on("a.example", pair(certificate(&["a.example", "b.example"], -1)));
-        assert_eq!(shown(&wardrobe), Some("acme"));
+        assert_eq!(shown(&mut wardrobe), Some("acme"));
         wardrobe.files.insert(files.clone(), pair(certificate(&["a.example"], 9)));
-        assert_eq!(shown(&wardrobe), Some("acme"));
+        assert_eq!(shown(&mut wardrobe), Some("acme"));
         wardrobe.files.insert(files, pair(certificate(&["a.example", "b.example"], 9)));
-        assert_eq!(shown(&wardrobe), Some("file"));
+        assert_eq!(shown(&mut wardrobe), Some("file"));
         wardrobe.hand_on("a.example", pair(certificate(&["a.example", "b.example"], 1)));
-        assert_eq!(shown(&wardrobe), Some("acme"));
+        assert_eq!(shown(&mut wardrobe), Some("acme"));
     }
 
     #[test]

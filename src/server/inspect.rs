@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::certificates::{OnFailure, Wardrobe, throw_away_client_ca};
+use super::certificates::{OnFailure, Problem, Wardrobe, throw_away_client_ca};
 use crate::acme;
 use crate::admin::Gate;
 use crate::config::{
@@ -64,6 +64,8 @@ pub fn inspect(config: &Config) -> Report {
     writability(later, &mut errors);
     warnings.extend(cannot_read_again(config));
     let (_, problems) = Wardrobe::default().load(config, OnFailure::Refuse);
+    let (mended, problems): (Vec<_>, Vec<_>) = problems.into_iter().partition(Problem::is_mended_by_ordering);
+    warnings.extend(mended.iter().map(|problem| format!("{problem}; another one will be ordered")));
     errors.extend(problems.iter().map(ToString::to_string));
     errors.extend(throw_away_client_ca(config));
     ordering(config, &mut errors, &mut warnings);

@@ -6,6 +6,7 @@
 //! fields and nothing else: no event, whose words are for people, no address.
 
 use std::fmt;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +17,10 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{
+    BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData, SpanProcessor,
+};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tracing::{Subscriber, warn};
@@ -63,7 +67,7 @@ impl Export {
         };
         // Queue, batch and interval are the standard's, which its variables change (OTEL_BSP_…).
         let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(exporter)
+            .with_span_processor(FromFirstSpan::to(exporter))
             .with_resource(resource.build())
             .build();
         Ok(Some(Self(provider)))
@@ -84,6 +88,59 @@ impl Drop for Export {
         if let Err(error) = self.0.shutdown_with_timeout(LAST_PATIENCE) {
             warn!("the last spans were not sent: {error}");
         }
+    }
+}
+
+/// Starts the SDK's thread with the first span that ends. That is a request's, so it ends on a worker, and a thread of a
+/// worker's is under Landlock as the worker is. Logging begins before that is in force: a thread that began then would
+/// stay outside.
+#[derive(Debug)]
+struct FromFirstSpan {
+    started: OnceLock<Option<BatchSpanProcessor>>,
+    waiting: Mutex<Option<SpanExporter>>,
+    resource: Resource,
+}
+
+impl FromFirstSpan {
+    fn to(exporter: SpanExporter) -> Self {
+        let resource = Resource::builder_empty().build();
+        Self { started: OnceLock::new(), waiting: Mutex::new(Some(exporter)), resource }
+    }
+
+    fn started(&self) -> Option<&BatchSpanProcessor> {
+        let start = || {
+            // Asked once, and then it is there.
+            let exporter = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+            let mut processor = BatchSpanProcessor::builder(exporter).build();
+            processor.set_resource(&self.resource);
+            Some(processor)
+        };
+        self.started.get_or_init(start).as_ref()
+    }
+}
+
+impl SpanProcessor for FromFirstSpan {
+    fn on_start(&self, _: &mut Span, _: &opentelemetry::Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        if let Some(started) = self.started() {
+            started.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.started.get().and_then(Option::as_ref).map_or(Ok(()), SpanProcessor::force_flush)
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.started
+            .get()
+            .and_then(Option::as_ref)
+            .map_or(Ok(()), |started| started.shutdown_with_timeout(timeout))
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.resource = resource.clone();
     }
 }
 

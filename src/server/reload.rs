@@ -40,6 +40,7 @@ pub(super) fn reload(supervisor: &Supervisor, state: &mut State) -> Result<Vec<S
     // Everything that can fail comes before the first thing that takes effect.
     let (shown, problems) = state.wardrobe.load(&config, OnFailure::Refuse);
     let shown = shown.ok_or_else(|| lines(&problems))?;
+    notes.extend(problems.iter().map(|problem| format!("{problem}; another one will be ordered")));
     if let Some(refused) = throw_away_client_ca(&config) {
         return Err(refused);
     }

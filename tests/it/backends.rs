@@ -1,6 +1,6 @@
 //! Backends as they are: what Guile's web server needs, and what it must be spared.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -509,6 +509,41 @@ fn what_is_answered_already_does_not_wait_for_a_backend_that_is_away() {
         Then::Keep
     });
     assert_eq!(connection.response().text(), "back");
+}
+
+#[test]
+fn an_open_connection_is_used_while_the_backend_takes_no_new_ones() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let serving = thread::spawn(move || {
+        let (mut tcp, _) = listener.accept().expect("a connection");
+        // From here on every other one is refused.
+        drop(listener);
+        let mut requests = 0;
+        let mut seen = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            match tcp.read(&mut buffer) {
+                Ok(0) | Err(_) => return requests,
+                Ok(count) => seen.extend_from_slice(&buffer[..count]),
+            }
+            if seen.ends_with(b"\r\n\r\n") {
+                seen.clear();
+                requests += 1;
+                tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect("written");
+            }
+        }
+    });
+    let gate = Config::new(Site::new(HOST).publish(&url)).set("timeouts.backend_restart", "\"1s\"").start();
+    // One client is always with the same worker, whose connection is kept.
+    let mut client = gate.http();
+    assert_eq!(client.get("/nix-cache-info").text(), "ok");
+    assert_eq!(gate.http().get("/nar/zstd/abc").status, 502, "it has a connection of its own");
+    for _ in 0..2 {
+        assert_eq!(client.get("/nix-cache-info").text(), "ok");
+    }
+    drop(gate);
+    assert_eq!(serving.join().expect("no panic"), 3);
 }
 
 #[test]

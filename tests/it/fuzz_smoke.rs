@@ -150,3 +150,23 @@ fn no_file_of_the_cache_is_taken_for_more_than_was_written() {
 fn no_history_is_read_in_one_way_and_written_in_another() {
     smoke("history", 1000, targets::history);
 }
+
+#[test]
+fn no_answer_of_a_backend_ends_elsewhere_for_us_than_for_the_engine() {
+    smoke("answer", 4000, targets::answer);
+}
+
+#[test]
+fn no_answer_to_the_doctor_is_more_than_it_may_be() {
+    smoke("doctor_answer", 4000, targets::doctor_answer);
+}
+
+#[test]
+fn no_narinfo_is_signed_by_the_farm_but_the_one_that_it_signed() {
+    smoke("narinfo", 1500, targets::narinfo);
+}
+
+#[test]
+fn no_nar_unpacks_to_more_than_was_promised() {
+    smoke("nar", 4000, targets::nar);
+}

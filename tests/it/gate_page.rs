@@ -6,6 +6,8 @@ mod browser;
 use std::fs;
 use std::process::Command;
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::admin::Desk;
 use super::errors::assert_not_cacheable;
 use super::support::config::{Config, HOST, Site};
@@ -16,7 +18,7 @@ use super::support::http1::{Connection, Response};
 use super::support::pki::{Identity, world};
 use super::support::spellings::spellings;
 use super::support::tls::TlsClient;
-use super::support::{eventually, free_port, run};
+use super::support::{eventually, eventually_true, free_port, run};
 
 /// What the double of `guix publish` has, and what it has not.
 const PRESENT: &str = "/present.narinfo";
@@ -267,6 +269,37 @@ fn a_revocation_is_asked_for_confirmed_and_counts_from_the_next_request_on() {
     assert_eq!(post(&mut admin, &own, &[ORIGIN], &form).status, 303);
     assert_eq!(get(&mut admin, "/admin/gate/").0, 403);
     assert_eq!(desk.farm.cuirass.requests().iter().filter(|seen| seen.target.contains("gate")).count(), 0);
+}
+
+#[test]
+fn who_is_revoked_while_an_act_waits_for_the_register_does_it_no_more() {
+    let desk = Desk::with_ca();
+    let (alice, bob) = (issue(&desk, "alice"), issue(&desk, "bob"));
+    let revoke = format!("/admin/gate/revoke/{}", alice.serial());
+    let mut bobs = desk.farm.gate.https_as(&bob);
+    let form = format!("token={}&reason=superseded", token(&get(&mut bobs, &revoke).1));
+    // The register as it is when bob has been revoked, to be put in place while he waits for it.
+    let register = desk.state("register");
+    let (before, after) = (desk.here("before"), desk.state("after"));
+    fs::copy(&register, &before).expect("a register");
+    desk.ok(&["revoke", "bob"]);
+    fs::copy(&register, &after).expect("a register");
+    fs::copy(&before, desk.state("as-before")).expect("a register");
+    fs::rename(desk.state("as-before"), &register).expect("a register");
+    assert_eq!(get(&mut bobs, "/admin/gate/").0, 200);
+
+    let lock = fs::File::options().write(true).open(desk.state("register.lock")).expect("a lock");
+    flock(&lock, FlockOperation::LockExclusive).expect("nobody else has it");
+    let acting = std::thread::spawn(move || post(&mut bobs, &revoke, &[ORIGIN], &form).status);
+    let open_files = format!("/proc/{}/fd", desk.farm.gate.pid());
+    eventually_true("the act waits for the lock", || {
+        let mut files = fs::read_dir(&open_files).expect("a process").flatten();
+        files.any(|file| fs::read_link(file.path()).is_ok_and(|file| file.ends_with("register.lock")))
+    });
+    fs::rename(&after, &register).expect("a register");
+    drop(lock);
+    assert_eq!(acting.join().expect("an answer"), 403);
+    assert_eq!(get(&mut desk.farm.gate.https_as(&alice), "/admin/gate/").0, 200, "alice was revoked");
 }
 
 #[test]

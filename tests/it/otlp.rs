@@ -1,5 +1,6 @@
 //! Spans that arrive at a collector: only with `--features otlp`.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -181,6 +182,22 @@ fn a_collector_gets_a_span_for_each_request_and_no_address() {
             assert!(!all.contains(address), "{address} in {all:?}");
         }
     }
+}
+
+#[test]
+fn the_thread_that_sends_them_is_one_of_a_workers_and_so_under_landlock() {
+    let (collector, backend) = (collector(|| ()), Recorder::ok());
+    let gate = gate(&collector.url(), &backend);
+    let is_there = || {
+        let threads = fs::read_dir(format!("/proc/{}/task", gate.pid())).expect("a process").flatten();
+        // The kernel keeps fifteen bytes of a name.
+        let names = threads.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+        names.into_iter().any(|name| name.starts_with("OpenTelemetry"))
+    };
+    assert!(!is_there(), "it began before the gate had put itself under Landlock");
+    gate.http().get("/abc.narinfo");
+    eventually("a span", Duration::from_secs(20), || (!arrived(&collector).is_empty()).then_some(()));
+    assert!(is_there());
 }
 
 #[test]

@@ -163,8 +163,27 @@ impl Authority {
     /// Where nothing is called that, or the register cannot be written. Then nothing was revoked. That the list
     /// for others could not be written is a note.
     pub fn revoke(&self, asked: &str, reason: Reason, unlisted: bool) -> Result<Done<Vec<Revoked>>, CaError> {
-        let now = dates::now();
+        self.revoke_if(asked, reason, unlisted, &|| true)
+    }
+
+    /// The same, if `may` still says so once nobody else can write the register: whoever asks may have lost the right
+    /// to it while this waited.
+    ///
+    /// # Errors
+    ///
+    /// As above, and [`CaError::Withdrawn`].
+    pub fn revoke_if(
+        &self,
+        asked: &str,
+        reason: Reason,
+        unlisted: bool,
+        may: &dyn Fn() -> bool,
+    ) -> Result<Done<Vec<Revoked>>, CaError> {
         let mut writer = Writer::open(&self.folder)?;
+        if !may() {
+            return Err(CaError::Withdrawn);
+        }
+        let now = dates::now();
         let entries = &mut writer.register.entries;
         let serial = register::serial_text(asked);
         let of_serial = |entry: &Entry| serial.as_ref() == Some(&entry.serial);

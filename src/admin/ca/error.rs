@@ -65,6 +65,9 @@ pub enum CaError {
         /// Names that look alike.
         near: Vec<String>,
     },
+    /// Who asked for it was an administrator, and was none any more when it was about to be done.
+    #[error("the certificate that this was asked for with does not open the gate any more")]
+    Withdrawn,
     /// The CA's own certificate does not reach far enough. Usually: it has expired.
     #[error("{0}")]
     Dates(String),

@@ -208,6 +208,38 @@ fn clients_that_have_left_are_forgotten() {
     assert!(line.ledger.clients.is_empty() && line.ledger.waiting.is_empty());
 }
 
+#[test]
+fn what_it_costs_to_let_one_go_does_not_grow_with_how_many_wait() {
+    const BODIES: usize = 3000;
+    let mut line = Line::new(1 << 30);
+    (0..BODIES).for_each(|_| line.begin(ip(1)));
+    for body in &mut line.bodies {
+        body.place = Some(line.ledger.wait(body.client, &body.seat));
+    }
+    for look in 1..=BODIES as u64 {
+        line.ledger.dispatch(Duration::from_millis(10 * look));
+    }
+    assert!(line.ledger.waiting.is_empty());
+    assert!(line.ledger.looked_at <= 2 * BODIES, "{}", line.ledger.looked_at);
+}
+
+#[test]
+fn one_that_comes_after_another_of_its_client_has_given_up_is_let_go_in_its_turn() {
+    let mut line = Line::new(1_000_000);
+    (0..3).for_each(|_| line.begin(ip(1)));
+    for body in &mut line.bodies {
+        body.place = Some(line.ledger.wait(body.client, &body.seat));
+    }
+    line.end(0);
+    line.end(0);
+    line.begin(ip(1));
+    (0..100).for_each(|_| line.run(Duration::from_millis(20)));
+    line.end(0);
+    line.end(0);
+    assert!(line.ledger.waiting.is_empty() && line.ledger.first.is_empty());
+    assert!(line.sent_to(ip(1)) >= 1_900_000, "{}", line.sent_to(ip(1)));
+}
+
 fn share(rate: u64) -> Arc<Share> {
     let share = Arc::new(Share::default());
     share.set_rate(Some(rate));

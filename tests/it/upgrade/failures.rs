@@ -147,6 +147,43 @@ fn certificates_that_are_damaged_at_that_moment() {
 }
 
 #[test]
+fn a_certificate_that_was_ordered_and_cannot_be_read_at_that_moment() {
+    let recorder = Recorder::ok();
+    let folder = scratch("upgrade-unreadable");
+    let good = Authority::new(&folder, "/CN=Unreadable").server(HOST);
+    let state = folder.join("state");
+    let stored = state.join("certificates").join(HOST).join("000001");
+    fs::create_dir_all(&stored).expect("a folder");
+    fs::copy(&good.chain, stored.join("fullchain.pem")).expect("a copy");
+    fs::copy(&good.key, stored.join("privkey.pem")).expect("a copy");
+    let site = Site::new(HOST).publish(&recorder.url()).set("certificate", "\"acme\"");
+    // Nobody is there, and nobody is asked: what is stored is good for longer than this takes.
+    let config = Config::new(site)
+        .set("paths.state", &quoted(&state.display().to_string()))
+        .set("acme.directory", "\"https://127.0.0.1:9/directory\"");
+    let gate = config.start();
+    let source = |gate: &Gate| gate.status()["sites"][0]["certificate"]["source"].clone();
+    assert_eq!(source(&gate), "acme");
+    let key = stored.join("privkey.pem");
+    fs::write(&key, "half of it").expect("write");
+    let why = fail(&gate, &[]);
+    assert!(why.contains(&key.display().to_string()) && why.contains("certificate to show"), "{why}");
+    assert_eq!((gate.serving(), source(&gate)), (gate.pid(), "acme".into()));
+    // What is in force is not given up for it, and the operator is told.
+    gate.reload();
+    assert_eq!(source(&gate), "acme");
+    // At a start there is nothing better to show: it is said, with the file.
+    let gate = gate.config.clone().start();
+    let line = gate.wait_for_stderr("a self-signed certificate stands in");
+    assert!(line.contains("ERROR") && line.contains(&key.display().to_string()), "{line}");
+    assert_eq!(source(&gate), "self-signed");
+    gate.upgrade();
+    fs::copy(&good.key, &key).expect("a copy");
+    gate.upgrade();
+    assert_eq!(source(&gate), "acme");
+}
+
+#[test]
 fn an_address_that_somebody_else_has() {
     let gate = gate();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
