@@ -1,7 +1,7 @@
 //! How much of a request's time was spent waiting, and for whom.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use super::Counter;
@@ -30,12 +30,12 @@ impl Spent {
 }
 
 /// Awaits `future`, and adds to `nanoseconds` how long it kept us waiting: from when it first had to wait. What is
-/// ready at once costs no look at the clock. A future that is dropped has been waited for until then.
-pub async fn waiting<T>(nanoseconds: &Counter, future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
+/// ready at once costs no look at the clock. A future that is dropped has been waited for until then. It is pinned where it
+/// is: room for it here would be room for it twice.
+pub async fn waiting<T>(nanoseconds: &Counter, mut future: impl Future<Output = T> + Unpin) -> T {
     let mut wait = Wait { nanoseconds, since: None };
     poll_fn(|cx| {
-        let polled = future.as_mut().poll(cx);
+        let polled = Pin::new(&mut future).poll(cx);
         if polled.is_pending() && wait.since.is_none() {
             wait.since = Some(Instant::now());
         }
@@ -59,6 +59,8 @@ impl Drop for Wait<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -81,8 +83,8 @@ mod tests {
     fn what_was_waited_for_is_not_the_gates_own() {
         let spent = Spent::default();
         let nap = Duration::from_millis(5);
-        block_on(waiting(&spent.client, sleep(nap)));
-        block_on(waiting(&spent.backend, sleep(nap)));
+        block_on(waiting(&spent.client, pin!(sleep(nap))));
+        block_on(waiting(&spent.backend, pin!(sleep(nap))));
         // A timer runs from when it is made, which is a moment before it is waited for.
         assert!(spent.on_backend() >= nap / 2 && spent.client.get() >= 2_500_000);
         let whole = Duration::from_secs(60);

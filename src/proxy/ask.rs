@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub(super) trait Waiter: Send + Sync {
     /// Waits for `backend`, `patience` at the most.
     fn wait<T: Send>(
         &mut self,
-        backend: impl Future<Output = Result<T>> + Send,
+        backend: impl Future<Output = Result<T>> + Send + Unpin,
         patience: Duration,
     ) -> impl Future<Output = Result<T>> + Send;
 }
@@ -42,7 +43,7 @@ pub(super) trait Waiter: Send + Sync {
 impl Waiter for Session {
     async fn wait<T: Send>(
         &mut self,
-        backend: impl Future<Output = Result<T>> + Send,
+        backend: impl Future<Output = Result<T>> + Send + Unpin,
         patience: Duration,
     ) -> Result<T> {
         while_client_waits(self, backend, patience).await
@@ -56,10 +57,9 @@ pub(super) struct Everybody;
 impl Waiter for Everybody {
     async fn wait<T: Send>(
         &mut self,
-        backend: impl Future<Output = Result<T>> + Send,
+        mut backend: impl Future<Output = Result<T>> + Send + Unpin,
         patience: Duration,
     ) -> Result<T> {
-        let mut backend = std::pin::pin!(backend);
         let answer = tokio::select! {
             biased;
             answer = &mut backend => answer,
@@ -115,7 +115,7 @@ impl Question<'_> {
         under_way: UnderWay,
     ) -> Result<(Incoming, Asked)> {
         let UnderWay { stream, slot, asked } = under_way;
-        match waiter.wait(Incoming::read(stream), self.patience()).await {
+        match waiter.wait(pin!(Incoming::read(stream)), self.patience()).await {
             Ok(incoming) => Ok((incoming, asked)),
             Err(error) if self.repeatable && was_dropped(&error) => {
                 self.peers.counted(self.worker).retries.increment();
@@ -202,12 +202,12 @@ impl Question<'_> {
         match head {
             Head::Written(head) => {
                 write_out(&mut stream, &head, write).await.map_err(|error| error.into_up())?;
-                waiter.wait(Incoming::read(stream), read).await
+                waiter.wait(pin!(Incoming::read(stream)), read).await
             }
             Head::Fields(request) => {
                 let upstream = write_fields(stream, request, body, write);
                 let upstream = upstream.await.map_err(|error| error.into_up())?;
-                waiter.wait(Incoming::of(upstream), read).await
+                waiter.wait(pin!(Incoming::of(upstream)), read).await
             }
         }
     }

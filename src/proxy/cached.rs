@@ -1,6 +1,7 @@
 //! Requests whose answers are kept: from the cache to the client, and from the backend to the cache.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ pub async fn serve(
                 })
             });
             let answer = while_client_waits(session, answer, AS_LONG_AS_IT_TAKES);
-            let answered = waiting(&ctx.spent.backend, answer).await;
+            let answered = waiting(&ctx.spent.backend, pin!(answer)).await;
             let is_stored = |response: &Response| matches!(response.outcome, Outcome::Hit | Outcome::Stale);
             if !answered.as_ref().is_ok_and(is_stored) {
                 ctx.spent.asked.increment();
@@ -150,8 +151,8 @@ async fn send(
         let part = match delivery.at_hand() {
             Some(part) => Some(part),
             None => {
-                let next = async { delivery.next().await.map_err(Box::<Error>::from) };
-                let next = while_client_waits(session, next, AS_LONG_AS_IT_TAKES);
+                let next = pin!(async { delivery.next().await.map_err(Box::<Error>::from) });
+                let next = pin!(while_client_waits(session, next, AS_LONG_AS_IT_TAKES));
                 waiting(for_body, next).await?
             }
         };

@@ -130,7 +130,7 @@ impl Gatekeeper {
                     () = &mut patience => false,
                 }
             };
-            let has_come = waiting(&begun.spent.backend, read).await && buffer.len() <= LARGEST;
+            let has_come = waiting(&begun.spent.backend, pin!(read)).await && buffer.len() <= LARGEST;
             let mut room: Fields<'_> = [const { MaybeUninit::uninit() }; _];
             match Answer::of(&buffer, &mut room) {
                 Answer::Partial if has_come => buffer.reserve(READ),

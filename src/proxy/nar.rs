@@ -1,5 +1,7 @@
 //! Nars, of which publish compresses some while it sends them: see [`crate::backend::nars`].
 
+use std::pin::pin;
+
 use bytes::Bytes;
 use http::{Method, header};
 use pingora::Result;
@@ -38,9 +40,13 @@ impl Exchange<'_> {
                 Joined::First(first) => first,
                 Joined::Later(later) => {
                     slot = None;
-                    let outcome = async { Ok(tokio::time::timeout(patience, later.outcome()).await) };
-                    let outcome = while_client_waits(session, outcome, AS_LONG_AS_IT_TAKES);
-                    match waiting(&self.spent.backend, outcome).await? {
+                    let outcome = {
+                        let outcome =
+                            pin!(async { Ok(tokio::time::timeout(patience, later.outcome()).await) });
+                        let outcome = while_client_waits(session, outcome, AS_LONG_AS_IT_TAKES);
+                        waiting(&self.spent.backend, pin!(outcome)).await?
+                    };
+                    match outcome {
                         Ok(Some(Outcome::Whole(whole))) => {
                             return self.send_whole(session, &whole, pace).await;
                         }
@@ -69,8 +75,12 @@ impl Exchange<'_> {
             let mut reader = first.share(head.clone(), incoming, patience, (asked, slot));
             send_head(session, head).await?;
             loop {
-                let part = while_client_waits(session, reader.next(), AS_LONG_AS_IT_TAKES);
-                let Some(part) = waiting(&self.spent.backend, part).await? else { break };
+                let part = {
+                    let part = pin!(reader.next());
+                    let part = while_client_waits(session, part, AS_LONG_AS_IT_TAKES);
+                    waiting(&self.spent.backend, pin!(part)).await?
+                };
+                let Some(part) = part else { break };
                 pace::send(session, part, false, pace, self.spent).await?;
             }
             return finish(session).await;
@@ -97,8 +107,8 @@ impl Exchange<'_> {
     }
 
     async fn nar_slot(&self, session: &mut Session) -> Result<NarSlot> {
-        let slot = self.question.peers.nar_slot(self.question.client, self.question.worker);
-        waiting(&self.spent.backend, while_client_waits(session, slot, AS_LONG_AS_IT_TAKES)).await
+        let slot = pin!(self.question.peers.nar_slot(self.question.client, self.question.worker));
+        waiting(&self.spent.backend, pin!(while_client_waits(session, slot, AS_LONG_AS_IT_TAKES))).await
     }
 
     async fn send_whole(

@@ -1,5 +1,6 @@
 //! A body's way to its client, no faster than the limits allow.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,7 +129,7 @@ pub async fn send(
                 }
             }
         };
-        waiting(&spent.client, written).await.map_err(|error: Box<Error>| error.into_down())?;
+        waiting(&spent.client, pin!(written)).await.map_err(|error: Box<Error>| error.into_down())?;
     }
     Ok(())
 }
@@ -149,9 +150,9 @@ async fn allowed(
 
 /// Waits for `time` to come, as long as the client is there; what it has so far is sent meanwhile.
 async fn until(session: &mut Session, spent: &Spent, time: impl Future<Output = ()>) -> Result<()> {
-    let time = async {
+    let time = pin!(async {
         time.await;
         Ok(())
-    };
-    waiting(&spent.client, while_client_waits(session, time, Duration::MAX)).await
+    });
+    waiting(&spent.client, pin!(while_client_waits(session, time, Duration::MAX))).await
 }

@@ -1,5 +1,6 @@
 //! The gate's own page, between the engine and [`crate::page`].
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -33,7 +34,7 @@ pub async fn ask(
         let patience = ctx.generation.config.timeouts.read;
         let limits = BodyLimits { size: LONGEST_FORM, patience, worker };
         // It is small, and comes from an administrator: it gets through when others have taken all the room there is.
-        match waiting(&ctx.spent.client, relay::read_body(session, limits, None)).await? {
+        match waiting(&ctx.spent.client, pin!(relay::read_body(session, limits, None))).await? {
             Ok(body) => form = body.bytes,
             Err(problem) => return Ok(Err(problem)),
         }

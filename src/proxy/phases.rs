@@ -279,7 +279,7 @@ impl Gatekeeper {
             // What came before it need not wait with it for its room.
             relay::send_gathered(session).await?;
             let read = relay::read_body(session, limits, Some(self.limiter.bodies.none()));
-            match Box::pin(waiting(&ctx.spent.client, read)).await? {
+            match waiting(&ctx.spent.client, Box::pin(read)).await? {
                 Ok(body) => Some(body),
                 Err(problem) => return self.refuse(session, ctx, &problem).await,
             }

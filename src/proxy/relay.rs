@@ -155,7 +155,7 @@ impl Exchange<'_> {
         self.spent.asked.increment();
         let answer = self.question.go_on(session, make, under_way);
         let answer = answer.instrument(debug_span!("backend", name = self.question.peers.name()));
-        let (incoming, asked) = waiting(&self.spent.backend, answer).await?;
+        let (incoming, asked) = waiting(&self.spent.backend, pin!(answer)).await?;
         self.pass_on(session, incoming, asked, &mut pace).await
     }
 
@@ -168,7 +168,7 @@ impl Exchange<'_> {
     ) -> Result<(Incoming, Asked)> {
         let ask = self.question.ask(session, make, body);
         let ask = ask.instrument(debug_span!("backend", name = self.question.peers.name()));
-        waiting(&self.spent.backend, ask).await
+        waiting(&self.spent.backend, pin!(ask)).await
     }
 
     /// Sends an answer to the client, at its pace.
@@ -217,8 +217,11 @@ async fn send_body(
     pace: &mut Option<Box<Pace>>,
 ) -> Result<()> {
     loop {
-        let part = while_client_waits(session, incoming.part(), patience);
-        let Some(part) = waiting(&spent.backend, part).await? else { break };
+        let part = {
+            let part = pin!(incoming.part());
+            waiting(&spent.backend, pin!(while_client_waits(session, part, patience))).await?
+        };
+        let Some(part) = part else { break };
         // Nothing, where a chunk of the backend's ends, is not the end of ours.
         pace::send(session, part, false, pace, spent).await?;
     }
@@ -226,13 +229,12 @@ async fn send_body(
 }
 
 /// Waits for the backend, `patience` at the most, and after a moment for the client to leave as well: then nobody
-/// needs the answer.
+/// needs the answer. Pinned where it is, as for [`waiting`].
 pub(super) async fn while_client_waits<T>(
     session: &mut Session,
-    backend: impl Future<Output = Result<T>>,
+    mut backend: impl Future<Output = Result<T>> + Unpin,
     patience: Duration,
 ) -> Result<T> {
-    let mut backend = pin!(backend);
     let prompt = tokio::select! {
         biased;
         answer = &mut backend => Some(answer),
