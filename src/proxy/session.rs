@@ -155,7 +155,9 @@ impl Session {
     /// its next request.
     pub async fn client_gone(&mut self) -> Box<Error> {
         let outgoing = match self {
-            Self::H1(_) => self.connection().outgoing().cloned(),
+            Self::H1(http1) => {
+                http1.digest().proxy_digest.as_deref().and_then(|facts| info_of(facts).outgoing().cloned())
+            }
             Self::H2(http2) => return http2.taken_back().await,
         };
         // The engine would take the end of the client's side for its leaving, and forget what was read of a batch.

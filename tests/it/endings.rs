@@ -17,12 +17,16 @@ use super::support::{at_rest, eventually_true, pattern};
 /// What the gate puts into a record of TLS.
 const RECORD: usize = 16_128;
 /// For a client that takes nothing at all.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two reads of a slow client, each of which brings a record. The gate sees every second one, for which it has to
-/// be patient.
-const PAUSE: Duration = Duration::from_secs(2);
-/// How much it is slow with: it takes twice as long as the patience.
-const SLOWLY: usize = 6 * RECORD;
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Until a slow client takes anything: longer than a gate that has no patience waits in all. From then on the kernel's
+/// buffers grow, and hold all that was here.
+const AT_FIRST: Duration = Duration::from_secs(12);
+/// Then between two reads, each of which brings a record: longer in all than the gate reads on when it is done.
+const PAUSE: Duration = Duration::from_millis(2500);
+/// How much it is slow with.
+const SLOWLY: usize = 3 * RECORD;
+/// Over HTTP/2, where the gate has room for more.
+const MANY: usize = 6;
 
 /// A gate that has something large at hand, so that it gives it in one piece, and how it is asked for.
 struct AtHand {
@@ -84,6 +88,7 @@ impl AtHand {
 
     /// Takes all of them, slowly, and then the clean end.
     fn take(&self, (mut client, count): (Connection, usize)) {
+        thread::sleep(AT_FIRST);
         client.read_slowly(SLOWLY, PAUSE).unwrap_or_else(|broken| panic!("not all came: {broken}"));
         for at in 0..count {
             let answer = client.try_response(false).unwrap_or_else(|broken| panic!("number {at}: {broken}"));
@@ -92,25 +97,24 @@ impl AtHand {
         client.closed().unwrap_or_else(|broken| panic!("no clean close: {broken}"));
     }
 
-    /// The same over HTTP/2, where all are asked for at once. There it is done with any number of them: as many as above
-    /// are out of the streams' hands, and not out of the gate's.
-    fn given_over_http_2(&self) -> (H2, usize) {
-        let (_, count) = self.given_over_tls();
+    /// The same over HTTP/2: the streams are done with many more. These are what there is room for behind them.
+    fn given_over_http_2(&self) -> H2 {
         let before = self.gate.access_log("https").len();
         let mut client = H2::over(&TlsClient::default(), slow_line(self.gate.https_addr()), HOST);
         client.settle();
         let fields =
             [(":method", "GET"), (":scheme", "https"), (":authority", HOST), (":path", &self.target)];
-        let all: Vec<u8> = (0..count as u32).flat_map(|at| head(2 * at + 1, END_STREAM, &fields)).collect();
+        let all: Vec<u8> = (0..MANY as u32).flat_map(|at| head(2 * at + 1, END_STREAM, &fields)).collect();
         client.write(&all).expect("ask");
-        eventually_true("they are given", || self.gate.access_log("https").len() == before + count);
-        (client, count)
+        eventually_true("they are given", || self.gate.access_log("https").len() == before + MANY);
+        client
     }
 
     /// Takes all of them, slowly, a frame at each step, and then the end of the connection.
-    fn take_over_http_2(&self, (mut client, count): (H2, usize)) {
-        let (mut bodies, mut ended) = (vec![Vec::new(); count], 0);
-        while ended < count {
+    fn take_over_http_2(&self, mut client: H2) {
+        thread::sleep(AT_FIRST);
+        let (mut bodies, mut ended) = ([const { Vec::new() }; MANY], 0);
+        while ended < MANY {
             let part = client.await_frame(|frame| frame.kind == DATA).expect("a part");
             ended += usize::from(part.ends());
             bodies[part.stream as usize / 2].extend(part.payload);
@@ -121,7 +125,7 @@ impl AtHand {
         assert!(bodies.iter().all(|body| *body == self.body));
         let last_word = client.await_frame(|frame| frame.kind == GOAWAY && frame.payload[0] == 0);
         let last_word = last_word.expect("a last word");
-        let last_id = (2 * count - 1) as u8;
+        let last_id = (2 * MANY - 1) as u8;
         assert_eq!((&last_word.payload[..4], last_word.code()), (&[0, 0, 0, last_id][..], Some(0)));
         assert_eq!(client.read_frame().expect_err("the end").kind(), std::io::ErrorKind::UnexpectedEof);
     }
@@ -149,13 +153,13 @@ fn every_way(gate: &Gate) -> [Connection; 3] {
 
 #[test]
 fn a_batch_whose_client_then_ends_its_side_is_answered_to_the_last_one() {
-    const MANY: usize = 50;
+    const BATCH: usize = 50;
     let recorder = Recorder::ok();
     let gate = recorded(&recorder, |config| config);
     for mut client in every_way(&gate) {
-        client.send(get("/robots.txt").repeat(MANY));
+        client.send(get("/robots.txt").repeat(BATCH));
         client.finish_writing();
-        for at in 0..MANY {
+        for at in 0..BATCH {
             let answer = client.try_response(false).unwrap_or_else(|broken| panic!("number {at}: {broken}"));
             assert!(answer.status == 200 && answer.text().contains("Disallow"), "number {at}: {answer:?}");
         }
@@ -234,6 +238,28 @@ fn a_slow_client_gets_the_rest_from_a_gate_that_stops_over_http_2() {
     at_hand.stop();
     at_hand.take_over_http_2(given);
     at_hand.assert_stopped();
+}
+
+#[test]
+fn who_still_takes_the_last_answer_may_go_on_sending_and_gets_all_of_it() {
+    // The kernel has room for it, and the gate is done with it at once.
+    const SIZE: usize = 60_000;
+    let recorder = Recorder::start(|_, tcp| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
+        let _ = tcp.write_all(&[head.as_bytes(), &pattern("last", SIZE)].concat());
+        Then::Close
+    });
+    let gate = recorded(&recorder, |config| config);
+    let mut client = Connection::over_tcp(slow_line(gate.http_addr()), HOST);
+    client.send(format!("GET /nar/x HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"));
+    thread::sleep(AT_FIRST);
+    // What a reset would be the answer to.
+    client.send(get("/late"));
+    client.read_slowly(8 * 1024, PAUSE).unwrap_or_else(|broken| panic!("not all came: {broken}"));
+    let answer = client.response();
+    assert!(answer.closes() && answer.body == pattern("last", SIZE));
+    client.closed().unwrap_or_else(|broken| panic!("no clean close: {broken}"));
+    assert!(recorder.requests().iter().all(|request| request.target() != "/late"));
 }
 
 const HALF: &str = "GET /second HTTP/1.1\r\nHo";

@@ -10,15 +10,21 @@ fn is_warning(frame: &Frame) -> bool {
     frame.kind == GOAWAY && frame.payload[..4] == [0x7f, 0xff, 0xff, 0xff] && frame.code() == Some(NO_ERROR)
 }
 
-#[test]
-fn sigterm_says_goodbye_and_finishes_what_was_asked() {
-    let latch = Latch::default();
-    let recorder = Recorder::in_two_halves(&latch);
+/// A gate that is told to stop when half of an answer is here, which waits for the latch.
+fn stopping_half_way(latch: &Latch) -> (Recorder, Gate, H2) {
+    let recorder = Recorder::in_two_halves(latch);
     let gate = recorded(&recorder, |config| config);
     let mut h2 = connect(&gate);
     h2.write(&head(1, END_STREAM, &get("/nar/a"))).expect("send");
     h2.await_frame(|frame| frame.kind == DATA).expect("the first half");
     gate.signal("TERM");
+    (recorder, gate, h2)
+}
+
+#[test]
+fn sigterm_says_goodbye_and_finishes_what_was_asked() {
+    let latch = Latch::default();
+    let (_recorder, gate, mut h2) = stopping_half_way(&latch);
     // The PING that goes with it is not answered yet: for all that the gate knows, this is on its way.
     while !is_warning(&h2.read_frame().expect("a warning")) {}
     h2.write(&head(3, END_STREAM, &get("/nar/b"))).expect("send");
@@ -137,12 +143,7 @@ fn is_last_word(frame: &Frame) -> bool {
 #[test]
 fn rfc_9113_section_6_8_a_request_behind_the_last_word_reaches_nobody_so_that_it_can_be_sent_elsewhere() {
     let latch = Latch::default();
-    let recorder = Recorder::in_two_halves(&latch);
-    let gate = recorded(&recorder, |config| config);
-    let mut h2 = connect(&gate);
-    h2.write(&head(1, END_STREAM, &get("/nar/a"))).expect("send");
-    h2.await_frame(|frame| frame.kind == DATA).expect("the first half");
-    gate.signal("TERM");
+    let (recorder, gate, mut h2) = stopping_half_way(&latch);
     // Who answers the PING that goes with the warning gets the last word at once, though a request is not done.
     let last_word = h2.await_frame(is_last_word).expect("a last word");
     assert_eq!((&last_word.payload[..4], last_word.code()), (&[0, 0, 0, 1][..], Some(NO_ERROR)));
