@@ -96,7 +96,7 @@ impl Fetch {
             self.cache.freshen(&self.space, &object).await;
         } else {
             // It was validated, so it may be used this once.
-            self.space.discard(&stored.entry.name);
+            self.space.discard(&stored.entry.key, &stored.entry.name);
             self.cache.memory.remove(stored.entry.name.id);
         }
         Some((object, storable))
@@ -265,7 +265,7 @@ impl Fetch {
             }
             // A purge that came before it was in the index did not see it there.
             if flight.is_purged() {
-                space.discard(&name);
+                space.discard(&meta.key, &name);
                 cache.memory.remove(name.id);
                 // At once: what is removed later is left to whoever is in charge then, who would take it up.
                 space.files.remove(&name)?;

@@ -111,7 +111,7 @@ impl Reading {
         };
         block.map_err(|error| {
             // Some of it was sent. The client sees that it is not whole, and the next one gets a new copy.
-            self.space.discard(&self.stored.name);
+            self.space.discard(&self.stored.meta.key, &self.stored.name);
             if error.kind() != std::io::ErrorKind::InvalidData {
                 self.space.health.failed("read", &error);
             }

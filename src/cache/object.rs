@@ -106,7 +106,7 @@ impl Cache {
                 Some(object(meta, length, Source::Disk(stored, first)))
             }
             Err(error) => {
-                space.discard(&name);
+                space.discard(&entry.key, &name);
                 // A file that is no good, or was removed by somebody, is no fault of the disk.
                 if !matches!(
                     error.kind(),

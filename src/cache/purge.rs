@@ -75,7 +75,7 @@ impl Cache {
             for which in [Which::Static, Which::Logs] {
                 let space = self.space(which);
                 for entry in space.of_key(&key) {
-                    space.discard(&entry.name);
+                    space.discard(&entry.key, &entry.name);
                     self.memory.remove(entry.name.id);
                 }
             }

@@ -71,7 +71,7 @@ impl Cache {
             return None;
         }
         let (space, now) = (self.space(ask.space), SystemTime::now());
-        let entry = space.find(ask.key.digest(), &ask.key, ask.headers, now).entry?;
+        let entry = space.find(&ask.key, ask.headers, now).entry?;
         let object = self.open_entry(space, &entry, now).await?;
         let wants = Directives::of_request(ask.headers);
         let age = object.age(now);
@@ -114,7 +114,7 @@ impl Request<'_> {
                 return if self.wants.has("only-if-cached") { Ok(not_cached()) } else { alone.await };
             }
             let now = SystemTime::now();
-            let found = self.space.find(self.digest, &self.ask.key, self.ask.headers, now);
+            let found = self.space.find(&self.ask.key, self.ask.headers, now);
             let stored = match &found.entry {
                 Some(entry) => self.cache.open_entry(self.space, entry, now).await,
                 None => None,
@@ -244,7 +244,7 @@ impl Request<'_> {
 
     /// Whether a fetch that ended since this request looked has brought what it wants.
     fn was_just_stored(&self, stored: &Option<Object>) -> bool {
-        let entry = self.space.find(self.digest, &self.ask.key, self.ask.headers, SystemTime::now()).entry;
+        let entry = self.space.find(&self.ask.key, self.ask.headers, SystemTime::now()).entry;
         let is_new = |entry: &Arc<Entry>, object: &Object| {
             object.entry.name != entry.name || object.validations != entry.validations()
         };

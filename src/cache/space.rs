@@ -1,6 +1,7 @@
 //! One space: an index in memory over files on disk, limited in bytes and in idle time.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use moka::policy::EvictionPolicy;
 
 use super::entry::Entry;
 use super::health::Health;
-use super::key::{Digest, Key};
+use super::key::Key;
 use super::storage::{Faults, Files, Name};
 
 /// Responses to one target that are told apart by what they vary with. A client that makes up values should
@@ -67,9 +68,15 @@ struct Index {
     entries: Bodies,
 }
 
+/// Entries by the hash of their key.
+type Shard = HashMap<u64, Vec<Arc<Entry>>>;
+
 /// Entries by key, and the way out for those that leave the index.
 struct Shelf {
-    by_key: [Mutex<HashMap<Digest, Vec<Arc<Entry>>>>; SHARDS],
+    by_key: [Mutex<Shard>; SHARDS],
+    /// Makes a key's hash for this process: a tenth of what its digest costs, which names files. Whoever looks compares
+    /// whole keys; two that ever met in one hash would push each other out.
+    hasher: RandomState,
     files: Files,
     chores: Sender<Chore>,
     evicted: AtomicU64,
@@ -87,7 +94,8 @@ impl Space {
     ) -> Self {
         let files = Files::new(root, faults);
         let by_key = std::array::from_fn(|_| Mutex::default());
-        let shelf = Arc::new(Shelf { by_key, files: files.clone(), chores, evicted: AtomicU64::new(0) });
+        let (hasher, evicted) = (RandomState::new(), AtomicU64::new(0));
+        let shelf = Arc::new(Shelf { by_key, hasher, files: files.clone(), chores, evicted });
         let index = ArcSwap::from_pointee(Index::new(limits, &shelf));
         Self { name, health, files, shelf, index }
     }
@@ -114,11 +122,11 @@ impl Space {
     }
 
     /// The response for `key` that a request with these fields may be answered with `now`.
-    pub fn find(&self, digest: Digest, key: &Key, request: &HeaderMap, now: SystemTime) -> Lookup {
+    pub fn find(&self, key: &Key, request: &HeaderMap, now: SystemTime) -> Lookup {
         let mut lookup = Lookup::default();
         {
-            let shard = self.shelf.shard(&digest);
-            for entry in shard.get(&digest).into_iter().flatten().filter(|entry| entry.key == *key) {
+            let (shard, hash) = self.shelf.shard(key);
+            for entry in shard.get(&hash).into_iter().flatten().filter(|entry| entry.key == *key) {
                 let newer = lookup.entry.as_ref().is_none_or(|best| best.name.id < entry.name.id);
                 match entry.selecting.matches(request) {
                     true if newer => lookup.entry = Some(entry.clone()),
@@ -143,8 +151,8 @@ impl Space {
         let entry = Arc::new(entry);
         let mut leaving = Vec::new();
         {
-            let mut shard = self.shelf.shard(&entry.name.digest);
-            let variants = shard.entry(entry.name.digest).or_default();
+            let (mut shard, hash) = self.shelf.shard(&entry.key);
+            let variants = shard.entry(hash).or_default();
             if variants.iter().any(|other| {
                 other.name.id >= entry.name.id && other.key == entry.key && other.selecting == entry.selecting
             }) {
@@ -184,17 +192,16 @@ impl Space {
     }
 
     /// Lets go of a response, and of its file some time soon.
-    pub fn discard(&self, name: &Name) {
+    pub fn discard(&self, key: &Key, name: &Name) {
         self.index.load().entries.invalidate(&name.id);
         // It may have been on its way there.
-        self.shelf.forget(name);
+        self.shelf.forget(key, name);
     }
 
     /// All responses for `key`.
     pub fn of_key(&self, key: &Key) -> Vec<Arc<Entry>> {
-        let digest = key.digest();
-        let shard = self.shelf.shard(&digest);
-        shard.get(&digest).into_iter().flatten().filter(|entry| entry.key == *key).cloned().collect()
+        let (shard, hash) = self.shelf.shard(key);
+        shard.get(&hash).into_iter().flatten().filter(|entry| entry.key == *key).cloned().collect()
     }
 
     /// Lets go of the responses that `which` picks. Their files are gone when this returns: it blocks.
@@ -206,7 +213,7 @@ impl Space {
         }
         let mut result = Ok(());
         for entry in &purged {
-            self.discard(&entry.name);
+            self.discard(&entry.key, &entry.name);
             result = result.and(self.files.remove(&entry.name));
         }
         // Others may have left the index just before, with their files still there.
@@ -265,7 +272,7 @@ impl Index {
                 if cause.was_evicted() {
                     shelf.evicted.fetch_add(1, Ordering::Relaxed);
                 }
-                shelf.forget(&entry.name);
+                shelf.forget(&entry.key, &entry.name);
             })
             .build();
         Self { limits, entries }
@@ -273,16 +280,18 @@ impl Index {
 }
 
 impl Shelf {
-    fn shard(&self, digest: &Digest) -> MutexGuard<'_, HashMap<Digest, Vec<Arc<Entry>>>> {
-        lock(&self.by_key[digest[0] as usize % SHARDS])
+    /// Where `key` is, and under which hash.
+    fn shard(&self, key: &Key) -> (MutexGuard<'_, Shard>, u64) {
+        let hash = self.hasher.hash_one(key);
+        (lock(&self.by_key[hash as usize % SHARDS]), hash)
     }
 
-    fn forget(&self, name: &Name) {
-        let mut shard = self.shard(&name.digest);
-        if let Some(variants) = shard.get_mut(&name.digest) {
+    fn forget(&self, key: &Key, name: &Name) {
+        let (mut shard, hash) = self.shard(key);
+        if let Some(variants) = shard.get_mut(&hash) {
             variants.retain(|other| other.name != *name);
             if variants.is_empty() {
-                shard.remove(&name.digest);
+                shard.remove(&hash);
             }
         }
         drop(shard);

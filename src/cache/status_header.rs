@@ -1,6 +1,6 @@
 //! `Cache-Status` (RFC 9211): what this cache did with a request.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -77,7 +77,11 @@ impl CacheStatus {
 
     /// As a field of an answer that has not come by way of another cache.
     pub fn value(&self) -> Option<HeaderValue> {
-        HeaderValue::try_from(self.to_string()).ok()
+        // Hardly any is longer: one allocation, where growing would be four.
+        let mut text = String::with_capacity(64);
+        // Writing to a string does not fail.
+        let _ = write!(text, "{self}");
+        HeaderValue::try_from(text).ok()
     }
 
     /// Adds this cache behind those that were nearer to the origin (section 2).

@@ -102,7 +102,7 @@ fn take_up_space(space: &Arc<Space>, cache: &Weak<Cache>) -> usize {
         let idle = SystemTime::now().duration_since(file.used).unwrap_or_default();
         if idle > inactive {
             // It may be in the index: this may not be the first look.
-            space.discard(&file.name);
+            space.discard(&file.meta.key, &file.name);
         } else {
             let entry = Entry::new(file.name, file.meta.key, file.meta.selecting, file.length, file.used);
             entry.set_file_length(file.file_length);

@@ -20,15 +20,12 @@ fn counted_wire(gate: SocketAddr) -> (TcpStream, Arc<AtomicUsize>) {
     let counter = records.clone();
     thread::spawn(move || {
         let (mut from, mut to) = (far, near);
-        let mut record = Vec::new();
-        loop {
-            record.resize(5, 0);
-            if from.read_exact(&mut record).is_err() {
-                return;
-            }
-            record.resize(5 + usize::from(u16::from_be_bytes([record[3], record[4]])), 0);
+        let mut head = [0; 5];
+        while from.read_exact(&mut head).is_ok() {
+            let mut record = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+            let whole = from.read_exact(&mut record).map(|()| [&head[..], &record].concat());
             counter.fetch_add(1, Ordering::SeqCst);
-            if from.read_exact(&mut record[5..]).and_then(|()| to.write_all(&record)).is_err() {
+            if whole.and_then(|record| to.write_all(&record)).is_err() {
                 return;
             }
         }
