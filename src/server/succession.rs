@@ -262,7 +262,10 @@ impl Supervisor {
         }
         let generation = self.live.load_full();
         match generation.with_gate(Arc::new(Gate::closed(Closed::TakenOver))) {
-            Ok(generation) => self.live.store(Arc::new(generation)),
+            Ok(generation) => {
+                self.live.store(Arc::new(generation));
+                info!("upgrade: the admin pages are closed on connections from before it");
+            }
             // The prefix was good when this generation was made, and is the same.
             Err(error) => error!("the admin gate was not closed: {error}"),
         }
