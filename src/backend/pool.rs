@@ -18,7 +18,7 @@ use super::stream::BackendStream;
 
 /// Connections kept for each backend. What is open at a time has a bound already, `limits.backend_requests`; where that was
 /// raised, one that is thrown away at the end of each answer costs more than one that is kept.
-const MOST: usize = 4096;
+const MOST: usize = 16 * 1024;
 /// An idle connection is good for this long.
 const IDLE: Duration = Duration::from_secs(60);
 /// How often those are looked for that are not. One timer for all of them, and none while there are no connections.
