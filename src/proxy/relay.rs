@@ -218,12 +218,15 @@ async fn send_body(
 ) -> Result<()> {
     loop {
         let part = {
-            let part = pin!(incoming.part());
+            let part = pin!(incoming.part_or_last());
             waiting(&spent.backend, pin!(while_client_waits(session, part, patience))).await?
         };
-        let Some(part) = part else { break };
+        let Some((part, is_last)) = part else { break };
         // Nothing, where a chunk of the backend's ends, is not the end of ours.
-        pace::send(session, part, false, pace, spent).await?;
+        pace::send(session, part, is_last, pace, spent).await?;
+        if is_last && matches!(session, Session::H2(_)) {
+            return Ok(());
+        }
     }
     session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
 }

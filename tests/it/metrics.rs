@@ -390,10 +390,10 @@ fn the_wait_for_a_slow_backend_is_not_the_gates_own() {
     let gate = gate(&recorder);
     let mut connection = gate.http();
     connection.send(format!("GET /1.narinfo HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
-    let began = std::time::Instant::now();
     Scrape::once(&gate, "it is with the backend", |scrape| {
         scrape.sum("farmgate_backend_requests", &[("backend", "publish")]) == 1.0
     });
+    let began = std::time::Instant::now();
     eventually_true("half a second", || began.elapsed().as_millis() > 500);
     latch.open();
     connection.response();
