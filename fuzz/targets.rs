@@ -14,18 +14,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest;
 use farmgate::admin::Gate;
 use farmgate::admin::ca::{self, Authority, CaError, Init, KeyType};
-use farmgate::backend::{BackendStream, Incoming};
+use farmgate::backend::{Answer, BackendStream, Incoming, no_fields};
 use farmgate::cache;
 use farmgate::config::{self, LogFormat};
 use farmgate::control::{Reply, Request, Screen};
 use farmgate::doctor::readers;
 use farmgate::history::{History, Window};
+use farmgate::listen::Plain;
 use farmgate::log::filter::{Columns, Rule, Where, filter};
 use farmgate::log::{Anonymiser, Dates, Entry, RequestId};
 use farmgate::nginx;
 use farmgate::route::{AdminDoor, AdminPrefix, Decision, Door, admin_door, decide, well_known_segments};
 use farmgate::tls::load_pair;
 use pingora::protocols::http::v1::client::HttpSession;
+use pingora::protocols::http::v1::server;
+use pingora::protocols::l4::stream::Stream;
 use rustls::pki_types::CertificateDer;
 
 /// Takes one input. Panics when something does not hold.
@@ -218,7 +221,24 @@ pub fn answer(_: &Path) -> Target {
             let in_two = read_answer(&[&data[..at], &data[at..]], Reader::Ours).await;
             let told = |answered: &Option<Answered>| answered.as_ref().map(|one| one.told.clone());
             assert_eq!(told(&whole), told(&in_two), "cut at {at}");
-            let Some(whole) = whole else { return };
+            let Some(whole) = whole else {
+                assert!(!matches!(Answer::of(data, &mut no_fields()), Answer::Whole(_)));
+                return;
+            };
+            // What a lookup passes on without that is the same.
+            let mut fields = no_fields();
+            if let Answer::Whole(short) = Answer::of(data, &mut fields) {
+                assert_eq!((short.status, short.body), (whole.told.status, &whole.told.body[..]));
+                assert_eq!((true, short.is_reusable), (whole.is_plain, whole.is_reusable));
+                let gates_own = |name: &str| name == "connection" || name == "date";
+                let mut told = whole.told.fields.clone();
+                told.retain(|(name, _)| !gates_own(name));
+                let mut passed_on: Vec<_> =
+                    short.fields().map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec())).collect();
+                told.sort();
+                passed_on.sort();
+                assert_eq!(passed_on, told);
+            }
             // Whatever we read ourselves the engine reads alike: nobody is told of a body that another would end elsewhere.
             let engine = read_answer(&[data], Reader::Engine).await.expect("an answer to the engine, too");
             assert_eq!(whole.told, engine.told);
@@ -228,6 +248,39 @@ pub fn answer(_: &Path) -> Target {
                     "what is behind the answer would be taken for the next"
                 );
             }
+        });
+    })
+}
+
+/// The head of a request: one that is taken for plain is the same to the engine, and has no body.
+pub fn plain(_: &Path) -> Target {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    Box::new(move |data| {
+        let Some(plain) = Plain::of(data) else { return };
+        // Who has another host is refused where it is looked up.
+        let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':');
+        if !plain.host.iter().all(is_host) {
+            return;
+        }
+        runtime.block_on(async {
+            let (ours, mut theirs) = streams();
+            ours.set_nonblocking(true).expect("a socket");
+            theirs.write_all(data).and_then(|()| theirs.shutdown(Shutdown::Write)).expect("a socket");
+            let tcp = tokio::net::TcpStream::from_std(ours).expect("a runtime");
+            let mut session = server::HttpSession::new(Box::new(Stream::from(tcp)));
+            let size = session.read_request().await.expect("a request to the engine, too");
+            assert_eq!(size, Some(plain.size));
+            assert!(session.is_body_empty());
+            let head = session.req_header();
+            assert_eq!((head.method.as_str(), head.raw_path()), ("GET", plain.target));
+            let values = |name: &str| {
+                let values = head.headers.get_all(name).iter().map(|value| value.as_bytes().to_vec());
+                values.collect::<Vec<_>>()
+            };
+            assert_eq!(values("host"), [plain.host.to_vec()]);
+            assert_eq!(values("referer").first().map(Vec::as_slice), plain.referer);
+            assert_eq!(values("user-agent").first().map(Vec::as_slice), plain.user_agent);
+            assert!(["connection", "upgrade", "expect"].iter().all(|name| values(name).is_empty()));
         });
     })
 }

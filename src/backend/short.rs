@@ -11,6 +11,11 @@ use super::incoming::{Framing, MOST_FIELDS};
 /// Room for the fields of a head.
 pub type Fields<'b> = [MaybeUninit<httparse::Header<'b>>; MOST_FIELDS];
 
+/// Such room, with nothing in it.
+pub const fn no_fields<'b>() -> Fields<'b> {
+    [const { MaybeUninit::uninit() }; MOST_FIELDS]
+}
+
 /// A whole answer.
 #[derive(Debug)]
 pub struct Short<'f, 'b> {
@@ -98,29 +103,28 @@ mod tests {
 
     const FOUND: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nabc";
 
-    fn room<'b>() -> Fields<'b> {
-        [const { MaybeUninit::uninit() }; MOST_FIELDS]
-    }
-
     #[test]
     fn an_answer_is_whole_when_all_of_it_is_here_and_not_before() {
         for end in 0..FOUND.len() {
-            assert!(matches!(Answer::of(&FOUND.as_bytes()[..end], &mut room()), Answer::Partial), "{end}");
+            assert!(
+                matches!(Answer::of(&FOUND.as_bytes()[..end], &mut no_fields()), Answer::Partial),
+                "{end}"
+            );
         }
-        let mut fields = room();
+        let mut fields = no_fields();
         let Answer::Whole(short) = Answer::of(FOUND.as_bytes(), &mut fields) else { panic!() };
         assert_eq!(
             (short.status, short.reason, short.body, short.is_reusable),
             (200, "OK", &b"abc"[..], true)
         );
         let more = format!("{FOUND}d");
-        assert!(matches!(Answer::of(more.as_bytes(), &mut room()), Answer::Other));
+        assert!(matches!(Answer::of(more.as_bytes(), &mut no_fields()), Answer::Other));
     }
 
     #[test]
     fn what_the_gate_says_itself_is_left_out() {
         let answer = FOUND.replace("\r\n\r\n", "\r\nDate: then\r\nConnection: close\r\nX-Baking: 1\r\n\r\n");
-        let mut fields = room();
+        let mut fields = no_fields();
         let Answer::Whole(short) = Answer::of(answer.as_bytes(), &mut fields) else { panic!() };
         let names: Vec<_> = short.fields().map(|(name, _)| name).collect();
         assert_eq!((names, short.is_reusable), (vec!["Content-Type", "Content-Length", "X-Baking"], false));
@@ -140,7 +144,7 @@ mod tests {
             "Proxy-Authenticate: Basic",
         ] {
             let answer = FOUND.replace("\r\n\r\n", &format!("\r\n{field}\r\n\r\n"));
-            assert!(matches!(Answer::of(answer.as_bytes(), &mut room()), Answer::Other), "{field}");
+            assert!(matches!(Answer::of(answer.as_bytes(), &mut no_fields()), Answer::Other), "{field}");
         }
         for (from, to) in [
             ("HTTP/1.1 200", "HTTP/1.0 200"),
@@ -151,7 +155,7 @@ mod tests {
             ("Content-Length: 3", "X: y"),
         ] {
             let answer = FOUND.replace(from, to);
-            assert!(matches!(Answer::of(answer.as_bytes(), &mut room()), Answer::Other), "{to}");
+            assert!(matches!(Answer::of(answer.as_bytes(), &mut no_fields()), Answer::Other), "{to}");
         }
     }
 }

@@ -39,10 +39,13 @@ impl BackendStream {
         matches!(self.tcp.try_write(bytes), Ok(written) if written == bytes.len())
     }
 
-    /// Puts back what was read, to be read again. Nothing may be put back already.
+    /// Puts back what was read last, to be read again.
     pub fn unread(&mut self, bytes: Bytes) {
-        debug_assert!(self.unread.is_empty());
-        self.unread = bytes;
+        // A part of what was put back before may not have been read again.
+        self.unread = match self.unread.is_empty() {
+            true => bytes,
+            false => [&bytes[..], &self.unread].concat().into(),
+        };
     }
 }
 
@@ -114,3 +117,27 @@ impl GetSocketDigest for BackendStream {
 }
 
 impl Peek for BackendStream {}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_put_back_twice_is_read_again_in_its_order() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut backend = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        backend.write_all(b"ghi").await.unwrap();
+        backend.shutdown().await.unwrap();
+        let mut stream = BackendStream::new(listener.accept().await.unwrap().0);
+        stream.unread(Bytes::from_static(b"abcdef"));
+        let mut first = [0; 4];
+        stream.read_exact(&mut first).await.unwrap();
+        stream.unread(Bytes::copy_from_slice(&first));
+        let mut all = String::new();
+        stream.read_to_string(&mut all).await.unwrap();
+        assert_eq!(all, "abcdefghi");
+    }
+}

@@ -25,6 +25,16 @@ pub struct Plain<'b> {
     pub size: usize,
 }
 
+impl<'b> Plain<'b> {
+    /// The plain request that `bytes` begin with; none where they begin with anything else, or with a part of one.
+    pub fn of(bytes: &'b [u8]) -> Option<Self> {
+        match Beginning::of(bytes) {
+            Beginning::Plain(plain) => Some(plain),
+            Beginning::Partial | Beginning::Other => None,
+        }
+    }
+}
+
 /// What the bytes that have come are the beginning of.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Beginning<'b> {
@@ -53,6 +63,9 @@ fn plain<'b>(request: &httparse::Request<'_, 'b>, size: usize) -> Option<Plain<'
     if request.method != Some("GET") || request.version != Some(1) || !target.starts_with(b"/") {
         return None;
     }
+    if !target.iter().all(|&byte| IN_TARGETS[usize::from(byte)]) {
+        return None;
+    }
     let (mut host, mut hosts, mut referer, mut user_agent) = (None, 0, None, None);
     for field in &*request.headers {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
@@ -77,6 +90,36 @@ fn plain<'b>(request: &httparse::Request<'_, 'b>, size: usize) -> Option<Plain<'
     let host = host.filter(|host: &&[u8]| hosts == 1 && !host.is_empty())?;
     Some(Plain { target, host, referer, user_agent, size })
 }
+
+/// What may be in the path or the query of a target (RFC 3986 appendix A). The engine lets more through, and not all that
+/// httparse does.
+const IN_TARGETS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b','
+                    | b';'
+                    | b'='
+            )
+            || matches!(byte, b':' | b'@' | b'/' | b'?' | b'%');
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -145,6 +188,9 @@ mod tests {
             ("HTTP/1.1", "HTTP/2.0"),
             ("/abc", "http://farm.example/abc"),
             ("/abc.narinfo", "*"),
+            ("/abc.narinfo", "/<abc>.narinfo"),
+            ("/abc.narinfo", "/abc.narinfo?\u{e9}"),
+            ("/abc.narinfo", "/abc.narinfo#x"),
             ("Host: farm.example", "Host:"),
             ("Host: farm.example", "X: y"),
         ] {

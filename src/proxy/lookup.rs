@@ -11,7 +11,6 @@
 //! and telling of errors is decided in one place. Which requests may come here at all is for [`plan::lookup`] to say.
 
 use std::cell::RefCell;
-use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -25,7 +24,7 @@ use super::contain::contain;
 use super::generation::Generation;
 use super::phases::Gatekeeper;
 use super::{plan, pulse};
-use crate::backend::{self, Answer, Fields, Short};
+use crate::backend::{self, Answer, Short};
 use crate::limits::network_of;
 use crate::listen::{ConnectionInfo, Outgoing, Plain, Plainly};
 use crate::log::{Entry, RequestId};
@@ -131,7 +130,7 @@ impl Gatekeeper {
                 }
             };
             let has_come = waiting(&begun.spent.backend, pin!(read)).await && buffer.len() <= LARGEST;
-            let mut room: Fields<'_> = [const { MaybeUninit::uninit() }; _];
+            let mut room = backend::no_fields();
             match Answer::of(&buffer, &mut room) {
                 Answer::Partial if has_come => buffer.reserve(READ),
                 Answer::Whole(answer) if has_come => {

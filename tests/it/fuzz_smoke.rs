@@ -157,6 +157,11 @@ fn no_answer_of_a_backend_ends_elsewhere_for_us_than_for_the_engine() {
 }
 
 #[test]
+fn no_request_is_plain_that_is_another_to_the_engine() {
+    smoke("plain", 20000, targets::plain);
+}
+
+#[test]
 fn no_answer_to_the_doctor_is_more_than_it_may_be() {
     smoke("doctor_answer", 4000, targets::doctor_answer);
 }

@@ -1,0 +1,7 @@
+#![no_main]
+
+#[macro_use]
+#[path = "../fuzzer.rs"]
+mod fuzzer;
+
+fuzzer!(plain);
