@@ -1,6 +1,7 @@
 //! Pebble, the CA that is made for tests, and its DNS.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -176,6 +177,13 @@ impl Drop for Pebble {
     }
 }
 
+/// A port of loopback that nobody has, for a peer that cannot be given port 0. It is one that the system gives to nobody who asks
+/// for any (`ip_local_port_range`): between this look and the peer's, no other test's connection takes it.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port()
+    loop {
+        let port = 20_000 + (RandomState::new().hash_one(std::process::id()) % 12_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -92,7 +92,8 @@ fn an_account_that_was_closed_is_followed_by_another() {
     let host = Host::new();
     let pebble = Pebble::start(&host, Ways::default());
     let settings = host.settings(vec![pebble.directory()], &["closed.test"]);
-    assert!(host.attempt(&settings, true).0.is_ok());
+    let (result, steps) = host.attempt(&settings, true);
+    assert!(result.is_ok(), "{steps:?}: {}", message(result));
     let path = host.path("acme/accounts").join(&host.files("acme/accounts")[0]);
     let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     let ca = &settings.directories[0];
@@ -116,7 +117,8 @@ fn an_account_that_the_ca_has_and_we_had_no_time_to_write_down_is_the_same_one()
     let host = Host::new();
     let pebble = Pebble::start(&host, Ways::default());
     let settings = host.settings(vec![pebble.directory()], &["kept.test"]);
-    assert!(host.attempt(&settings, true).0.is_ok());
+    let (result, steps) = host.attempt(&settings, true);
+    assert!(result.is_ok(), "{steps:?}: {}", message(result));
     let path = host.path("acme/accounts").join(&host.files("acme/accounts")[0]);
     let read = || -> serde_json::Value { serde_json::from_slice(&fs::read(&path).unwrap()).unwrap() };
     let before = read();

@@ -16,6 +16,7 @@ pub mod scrape;
 pub mod spellings;
 pub mod tls;
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -106,9 +107,15 @@ pub fn need(program: &str) -> bool {
     found
 }
 
-/// A port on the loopback where nobody listens.
+/// A port of loopback that nobody has, for a peer that cannot be given port 0. It is one that the system gives to nobody who asks
+/// for any (`ip_local_port_range`): between this look and the peer's, no other test's connection takes it.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    loop {
+        let port = 20_000 + (RandomState::new().hash_one(std::process::id()) % 12_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The folder that these tests were built from.
