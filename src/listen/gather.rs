@@ -79,8 +79,6 @@ pub(super) struct Gather {
     pending: BytesMut,
     /// The `Date` of the head that is written next.
     date: Option<HeaderValue>,
-    /// The next write is the last of an answer.
-    is_end: bool,
     /// The transport has taken bytes that the socket may not have: rustls keeps what a full socket refused.
     unflushed: bool,
     /// For a client that takes nothing, in all between two steps forward.
@@ -94,7 +92,6 @@ impl Gather {
             transport: Some(transport),
             pending: BytesMut::new(),
             date: None,
-            is_end: false,
             unflushed: false,
             patience,
             stalled: None,
@@ -152,14 +149,6 @@ impl Gather {
     }
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = self.poll_write_next(cx, buf);
-        if written.is_ready() {
-            self.is_end = false;
-        }
-        written
-    }
-
-    fn poll_write_next(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(date) = self.date.take()
             && let Some((before, after)) = around_date(buf)
         {
@@ -180,15 +169,10 @@ impl Gather {
     }
 
     /// Writes what is pending and `buf` behind it without copying `buf`, in whole records. What does not fill the
-    /// last one is gathered for the next, so that a long body is not cut into records of a few bytes, and at the end of an
-    /// answer goes with the rest.
+    /// last one is gathered for the next, so that a long body is not cut into records of a few bytes.
     fn poll_write_large(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            let all = self.pending.len() + buf.len();
-            let whole = match self.is_end && all <= GATHER + RECORD {
-                true => all,
-                false => (all / RECORD * RECORD).min(GATHER / RECORD * RECORD),
-            };
+            let whole = ((self.pending.len() + buf.len()) / RECORD * RECORD).min(GATHER / RECORD * RECORD);
             let direct = whole.saturating_sub(self.pending.len());
             let transport = self.transport.as_mut().ok_or(io::ErrorKind::NotConnected)?;
             let slices = [IoSlice::new(&self.pending), IoSlice::new(&buf[..direct])];
@@ -316,11 +300,6 @@ impl Outgoing {
         poll_fn(|cx| self.lock().poll_ended(cx)).await
     }
 
-    /// The next write is the last of an answer: nothing of it waits for more.
-    pub fn end_with_next(&self) {
-        self.lock().is_end = true;
-    }
-
     /// Puts `date` into the head that is written next, in place of the time at which the engine writes it.
     pub fn date_next_head(&self, date: HeaderValue) {
         self.lock().date = Some(date);
@@ -375,20 +354,6 @@ mod tests {
         poll_fn(|cx| gather.poll_send(cx)).await.unwrap();
         drop(gather);
         (sent, reader.await.unwrap())
-    }
-
-    #[tokio::test]
-    async fn what_fills_no_record_waits_for_more_but_at_the_end_of_an_answer() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let _reader = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (tcp, _) = listener.accept().await.unwrap();
-        let mut gather = Gather::new(Transport::Plain(tcp), Duration::from_secs(30));
-        let part = vec![0; 3 * RECORD + 100];
-        for (is_end, left) in [(false, 100), (true, 0), (false, 100)] {
-            gather.is_end = is_end;
-            assert_eq!(poll_fn(|cx| gather.poll_write(cx, &part)).await.unwrap(), part.len());
-            assert_eq!(gather.len(), left, "{is_end}");
-        }
     }
 
     proptest! {

@@ -48,8 +48,22 @@ pub(super) async fn serve<A: Respond>(
     let mut rest = BytesMut::new();
     let mut is_first = true;
     loop {
-        if !mem::take(&mut is_first) && rest.is_empty() && !between.wait(&mut stop).await {
-            break;
+        if rest.is_empty() {
+            let is_first = mem::take(&mut is_first);
+            if !is_first && !between.wait(&mut stop).await {
+                break;
+            }
+            match read_more(&mut stream, &mut rest).await {
+                More::Came => {}
+                More::End => break,
+                More::Nothing => {
+                    // While nothing comes, there is no buffer either.
+                    rest = BytesMut::new();
+                    if !is_first {
+                        continue;
+                    }
+                }
+            }
         }
         let begun = match plainly(&*app, &mut stream, &mut rest, &between.outgoing, &stop).await {
             Plainly::Answered => continue,
@@ -78,9 +92,6 @@ async fn plainly<A: Respond>(
     outgoing: &Outgoing,
     stop: &ShutdownWatch,
 ) -> Plainly<A::Begun> {
-    if read.is_empty() && read_more(stream, read).await == More::End {
-        return Plainly::Lost;
-    }
     loop {
         let request = match Beginning::of(read) {
             // The last answer says so, and the engine says it.

@@ -117,12 +117,12 @@ impl Question<'_> {
         let UnderWay { stream, slot, asked } = under_way;
         match waiter.wait(pin!(Incoming::read(stream)), self.patience()).await {
             Ok(incoming) => Ok((incoming, asked)),
+            // It keeps its turn: to stand in line again could end in an error.
             Err(error) if self.repeatable && was_dropped(&error) => {
                 self.peers.counted(self.worker).retries.increment();
-                // The new one has a slot and a count of its own.
-                drop((slot, asked));
-                // One idle connection was enough: see below.
-                Question { pool: None, ..*self }.ask(waiter, make, None).await
+                let incoming = self.until_answered(waiter, make, None, [None, None]).await?;
+                drop(slot);
+                Ok((incoming, asked))
             }
             Err(error) => Err(self.told(error)),
         }
@@ -142,7 +142,7 @@ impl Question<'_> {
         // Who has a connection that is open needs no new one: a backend that takes none may answer all the same.
         let mut pooled = if is_down { from_pool() } else { None };
         // Who waits for a restart takes no slot from those who wait for an answer.
-        let mut made = match is_down && pooled.is_none() {
+        let made = match is_down && pooled.is_none() {
             // What is rare is boxed: lookups need not make room for its state.
             true => waiter.wait(Box::pin(self.peers.wait_until_up(self.worker)), AS_LONG_AS_IT_TAKES).await?,
             false => None,
@@ -161,6 +161,17 @@ impl Question<'_> {
         if made.is_none() && pooled.is_none() {
             pooled = from_pool();
         }
+        Ok((self.until_answered(waiter, make, body, [pooled, made]).await?, asked))
+    }
+
+    /// Sends the request, and again where that may help: on a connection that was idle, on one that was made already, on new ones.
+    async fn until_answered<W: Waiter>(
+        &self,
+        waiter: &mut W,
+        make: &MakeRequest<'_, W>,
+        body: Option<&Bytes>,
+        [mut pooled, mut made]: [Option<Box<BackendStream>>; 2],
+    ) -> Result<Incoming> {
         let mut tries = 0;
         loop {
             let was_pooled = pooled.is_some();
@@ -170,7 +181,7 @@ impl Question<'_> {
             };
             let head = make(waiter)?;
             match self.converse(waiter, stream, head, body).await {
-                Ok(incoming) => return Ok((incoming, asked)),
+                Ok(incoming) => return Ok(incoming),
                 // A pooled connection may have been closed while the request was on its way, and a backend that
                 // is restarted drops what it was doing. Both are saved by asking again.
                 Err(error) if self.repeatable && was_dropped(&error) && (was_pooled || tries < TRIES) => {

@@ -209,10 +209,18 @@ impl Gatekeeper {
 /// Ends when a lookup takes longer than lookups do. What was gathered for its client leaves before.
 async fn patience(outgoing: &Outgoing) {
     pulse::beat().await;
-    if outgoing.send().await.is_ok() {
+    let mut slow = pin!(async {
         // The first may come at once.
         pulse::slow_beat().await;
         pulse::slow_beat().await;
+    });
+    // A client that takes nothing is waited for no longer than others.
+    tokio::select! {
+        biased;
+        () = &mut slow => {}
+        sent = outgoing.send() => if sent.is_ok() {
+            slow.await;
+        },
     }
 }
 

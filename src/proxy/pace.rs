@@ -110,7 +110,7 @@ impl Part for &[u8] {
 }
 
 /// Sends a part of an answer's body, at its pace; nothing, if it is empty. `is_last` spares the end of the body a frame
-/// of its own over HTTP/2, and a system call of its own over HTTP/1.
+/// of its own over HTTP/2.
 pub async fn send(
     session: &mut Session,
     mut part: impl Part,
@@ -121,9 +121,6 @@ pub async fn send(
     while !part.as_ref().is_empty() {
         let now = part.take_first(allowed(pace, session, part.as_ref().len(), spent).await?);
         let end = is_last && part.as_ref().is_empty();
-        if end && let Some(outgoing) = connection(session).outgoing() {
-            outgoing.end_with_next();
-        }
         let written = async {
             match &mut *session {
                 Session::H1(http1) => http1.write_body(now.as_ref()).await.map(drop),

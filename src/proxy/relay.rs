@@ -246,16 +246,26 @@ pub(super) async fn while_client_waits<T>(
     let answer = match prompt {
         Some(answer) => answer,
         None => {
-            // This may take a while. What the client has been answered so far should not wait for it.
-            send_gathered(session).await?;
-            tokio::select! {
+            let mut answer = pin!(timeout(patience, &mut backend));
+            // This may take a while. What the client has been answered so far should not wait for it, nor this for a client
+            // that does not take it.
+            let ended = tokio::select! {
                 biased;
-                answer = timeout(patience, &mut backend) => match answer {
-                    Ok(answer) => answer,
-                    Err(_) => Err(Error::new(ErrorType::ReadTimedout)),
+                ended = &mut answer => Some(ended),
+                sent = send_gathered(session) => {
+                    sent?;
+                    None
+                }
+            };
+            let ended = match ended {
+                Some(ended) => ended,
+                None => tokio::select! {
+                    biased;
+                    ended = &mut answer => ended,
+                    gone = session.client_gone() => return Err(gone.into_down()),
                 },
-                gone = session.client_gone() => return Err(gone.into_down()),
-            }
+            };
+            ended.unwrap_or_else(|_| Err(Error::new(ErrorType::ReadTimedout)))
         }
     };
     answer.map_err(|error| error.into_up())

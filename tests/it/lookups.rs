@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -205,5 +206,43 @@ fn a_slow_lookup_keeps_its_slot_at_the_backend_however_long_it_takes() {
         assert!(recorder.requests().iter().all(|request| request.target() != "/next.narinfo"));
         latch.open();
         assert_eq!((slow.join().unwrap().as_str(), next.join().unwrap().as_str()), ("ok", "ok"));
+    });
+}
+
+#[test]
+fn a_lookup_that_is_dropped_is_asked_again_in_its_own_turn() {
+    let (latch, arrived) = (Latch::default(), Latch::default());
+    let recorder = Recorder::start({
+        let (latch, arrived) = (latch.clone(), arrived.clone());
+        let asked = AtomicUsize::new(0);
+        move |request, tcp| {
+            if request.target() == "/dropped.narinfo" && asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                arrived.open();
+                latch.wait();
+                return Then::Close;
+            }
+            send_ok(tcp)
+        }
+    });
+    let gate = recorded(&recorder, |config| {
+        config.set("limits.backend_requests", "1").set("metrics.listen", "\"127.0.0.1:0\"")
+    });
+    let (mut dropped, mut next) = (warm(gate.http()), warm(gate.https()));
+    thread::scope(|scope| {
+        let dropped = scope.spawn(move || dropped.get("/dropped.narinfo").text());
+        arrived.wait();
+        let next = scope.spawn(move || next.get("/next.narinfo").text());
+        Scrape::once(&gate, "the next one waits for its turn", |scrape| {
+            scrape.sum("farmgate_backend_waiting", &[]) == 1.0
+        });
+        latch.open();
+        assert_eq!((dropped.join().unwrap().as_str(), next.join().unwrap().as_str()), ("ok", "ok"));
+    });
+    let targets: Vec<_> = recorder.requests().iter().map(|request| request.target().to_owned()).collect();
+    assert_eq!(targets[targets.len() - 3..], ["/dropped.narinfo", "/dropped.narinfo", "/next.narinfo"]);
+    Scrape::once(&gate, "nobody is counted twice", |scrape| {
+        scrape.sum("farmgate_backend_requests", &[]) == 0.0
+            && scrape.sum("farmgate_requests_total", &[])
+                == scrape.sum("farmgate_request_backend_seconds_count", &[])
     });
 }
