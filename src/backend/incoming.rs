@@ -113,17 +113,9 @@ impl Incoming {
 
     /// The next part of the body; none at its end.
     pub async fn part(&mut self) -> Result<Option<&[u8]>> {
-        Ok(self.part_or_last().await?.map(|(part, _)| part))
-    }
-
-    /// The same, and whether it is certain that no other follows.
-    pub async fn part_or_last(&mut self) -> Result<Option<(&[u8], bool)>> {
         match self {
-            Self::Plain(plain) => {
-                let is_any = plain.part().await?.is_some();
-                Ok(is_any.then_some((&plain.buffer, plain.left == 0)))
-            }
-            Self::Engine(session) => Ok(session.read_body_ref().await?.map(|part| (part, false))),
+            Self::Plain(plain) => plain.part().await,
+            Self::Engine(session) => session.read_body_ref().await,
         }
     }
 

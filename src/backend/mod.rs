@@ -22,6 +22,6 @@ pub use nars::{Joined, Outcome, Whole};
 pub use peer::{Asked, NarSlot, Peers, Use};
 pub use pool::Pool;
 pub use request::{Forwarded, Head, to_ci, to_publish, written_to_publish};
-pub use short::{Answer, Short, no_fields};
+pub use short::{Answer, Short, ends_here, no_fields};
 pub use standing::Backends;
 pub use stream::BackendStream;

@@ -56,7 +56,7 @@ impl<'f, 'b> Answer<'f, 'b> {
         let Some(Framing { status, length, is_reusable }) = Framing::of(&response) else {
             return Self::Other;
         };
-        if all.iter().any(ends_here) {
+        if all.iter().any(concerns_a_hop) {
             return Self::Other;
         }
         let body = &bytes[size..];
@@ -79,16 +79,23 @@ impl<'b> Short<'_, 'b> {
     }
 }
 
-/// Whether a field is one hop's business (RFC 9110 section 7.6.1), or names one that is.
-fn ends_here(field: &httparse::Header<'_>) -> bool {
-    match field.name.len() {
-        10 if is(field.name, "connection") => {
-            !(field.value.eq_ignore_ascii_case(b"keep-alive") || field.value.eq_ignore_ascii_case(b"close"))
-        }
-        7 => is(field.name, "trailer") || is(field.name, "upgrade"),
-        10 => is(field.name, "keep-alive"),
-        16 => is(field.name, "proxy-connection"),
-        18 => is(field.name, "proxy-authenticate"),
+/// Whether a field is one hop's business, or names one that is.
+fn concerns_a_hop(field: &httparse::Header<'_>) -> bool {
+    let value = field.value;
+    match is(field.name, "connection") {
+        true => !(value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")),
+        false => ends_here(field.name),
+    }
+}
+
+/// Whether the field `name`, in any case, of an answer is one hop's business (RFC 9110 section 7.6.1). `Connection` and
+/// what frames the body are judged by themselves.
+pub fn ends_here(name: &str) -> bool {
+    match name.len() {
+        7 => is(name, "trailer") || is(name, "upgrade"),
+        10 => is(name, "keep-alive"),
+        16 => is(name, "proxy-connection"),
+        18 => is(name, "proxy-authenticate"),
         _ => false,
     }
 }

@@ -23,7 +23,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::connection::Connection;
 use super::gather::Outgoing;
-use super::info::info_of;
+use super::info::{ConnectionInfo, info_of};
 use super::plain::Beginning;
 use super::respond::{FIRST_REQUEST, Plainly, Respond};
 
@@ -41,7 +41,7 @@ pub(super) async fn serve<A: Respond>(
     mut stop: ShutdownWatch,
 ) {
     let idle = idle.max(Duration::from_secs(1));
-    let outgoing = connection.outgoing();
+    let (facts, outgoing) = (connection.facts(), connection.outgoing());
     let mut between = Between { outgoing, idle, timer: None };
     let mut stream: Stream = Box::new(connection);
     // What was read beyond the last request.
@@ -65,11 +65,12 @@ pub(super) async fn serve<A: Respond>(
                 }
             }
         }
-        let begun = match plainly(&*app, &mut stream, &mut rest, &between.outgoing, &stop).await {
-            Plainly::Answered => continue,
-            Plainly::Lost => break,
-            Plainly::Passed(begun) => begun,
-        };
+        let begun =
+            match plainly(&*app, &mut stream, &mut rest, info_of(&facts), &between.outgoing, &stop).await {
+                Plainly::Answered => continue,
+                Plainly::Lost => break,
+                Plainly::Passed(begun) => begun,
+            };
         let mut session = Box::new(HttpSession::new(stream));
         session.set_server_keepalive(Some(idle.as_secs()));
         session.set_pipelining_enabled(true);
@@ -89,6 +90,7 @@ async fn plainly<A: Respond>(
     app: &A,
     stream: &mut Stream,
     read: &mut BytesMut,
+    info: &ConnectionInfo,
     outgoing: &Outgoing,
     stop: &ShutdownWatch,
 ) -> Plainly<A::Begun> {
@@ -105,8 +107,7 @@ async fn plainly<A: Respond>(
             }
             _ => return Plainly::Passed(None),
         };
-        let Some(facts) = stream.get_proxy_digest() else { return Plainly::Passed(None) };
-        let answered = Box::pin(app.respond_plain(&request, info_of(&facts), outgoing)).await;
+        let answered = Box::pin(app.respond_plain(&request, info, outgoing)).await;
         if matches!(answered, Plainly::Answered) {
             read.advance(request.size);
             if read.is_empty() {

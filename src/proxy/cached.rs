@@ -160,11 +160,8 @@ async fn send(
         // With the last of it: otherwise the end would need a frame of its own.
         let is_last = !part.is_empty() && delivery.is_at_end();
         pace::send(session, part, is_last, pace, spent).await?;
-        if is_last && !matches!(session, Session::H1(_)) {
-            return Ok(());
-        }
     }
-    session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
+    session.finish_response_body().await.map_err(|error| error.into_down())
 }
 
 /// A response's head, of fields that are not copied for it.

@@ -72,7 +72,7 @@ pub(super) fn upstream_request(
 pub(super) fn adapt_response(session: &Session, response: &mut ResponseHeader) {
     // One hop's business (RFC 9110 section 7.6.1), and what that hop names as such; the engine sets
     // `Connection` anew.
-    if response.headers.keys().any(|name| *name == header::CONNECTION || ends_here(name)) {
+    if response.headers.keys().any(|name| *name == header::CONNECTION || backend::ends_here(name.as_str())) {
         remove_hop_by_hop(response);
     }
     // HTTP/1.0 knows no chunks; there the end of the connection is the end of the body (RFC 9112 section 6.3).
@@ -93,13 +93,8 @@ fn remove_hop_by_hop(response: &mut ResponseHeader) {
             !matches!(*name, header::TRANSFER_ENCODING | header::CONTENT_LENGTH)
                 && !matches!(name.as_str(), "close" | "keep-alive")
         });
-    let ending = response.headers.keys().filter(|name| ends_here(name)).cloned();
+    let ending = response.headers.keys().filter(|name| backend::ends_here(name.as_str())).cloned();
     for name in nominated.chain(ending).collect::<Vec<_>>() {
         response.remove_header(&name);
     }
-}
-
-fn ends_here(name: &HeaderName) -> bool {
-    matches!(*name, header::PROXY_AUTHENTICATE | header::TRAILER | header::UPGRADE)
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }

@@ -83,7 +83,7 @@ impl Exchange<'_> {
                 let Some(part) = part else { break };
                 pace::send(session, part, false, pace, self.spent).await?;
             }
-            return finish(session).await;
+            return session.finish_response_body().await.map_err(|error| error.into_down());
         }
     }
 
@@ -124,7 +124,7 @@ impl Exchange<'_> {
         for part in &whole.parts {
             pace::send(session, part.clone(), false, pace, self.spent).await?;
         }
-        finish(session).await
+        session.finish_response_body().await.map_err(|error| error.into_down())
     }
 }
 
@@ -132,8 +132,4 @@ impl Exchange<'_> {
 fn is_live(head: &ResponseHeader) -> bool {
     let has = |name| head.headers.contains_key(name);
     head.status == http::StatusCode::OK && !has(header::CONTENT_LENGTH) && !has(header::TRANSFER_ENCODING)
-}
-
-async fn finish(session: &mut Session) -> Result<()> {
-    session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
 }

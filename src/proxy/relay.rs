@@ -218,17 +218,14 @@ async fn send_body(
 ) -> Result<()> {
     loop {
         let part = {
-            let part = pin!(incoming.part_or_last());
+            let part = pin!(incoming.part());
             waiting(&spent.backend, pin!(while_client_waits(session, part, patience))).await?
         };
-        let Some((part, is_last)) = part else { break };
+        let Some(part) = part else { break };
         // Nothing, where a chunk of the backend's ends, is not the end of ours.
-        pace::send(session, part, is_last, pace, spent).await?;
-        if is_last && matches!(session, Session::H2(_)) {
-            return Ok(());
-        }
+        pace::send(session, part, false, pace, spent).await?;
     }
-    session.write_response_body(Bytes::new(), true).await.map_err(|error| error.into_down())
+    session.finish_response_body().await.map_err(|error| error.into_down())
 }
 
 /// Waits for the backend, `patience` at the most, and after a moment for the client to leave as well: then nobody

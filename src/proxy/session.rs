@@ -140,6 +140,14 @@ impl Session {
         }
     }
 
+    /// Ends the answer's body, unless that was said with its last part.
+    pub async fn finish_response_body(&mut self) -> Result<()> {
+        match self {
+            Self::H1(http1) => http1.finish_body().await.map(drop),
+            Self::H2(http2) => http2.finish(),
+        }
+    }
+
     /// The final status that was sent.
     pub fn status_sent(&self) -> Option<u16> {
         match self {

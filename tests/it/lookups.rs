@@ -36,6 +36,31 @@ fn send_ok(tcp: &mut TcpStream) -> Then {
     Then::Keep
 }
 
+/// A gate that asks its backend for one thing at a time.
+fn one_at_a_time(recorder: &Recorder) -> Gate {
+    recorded(recorder, |config| {
+        config.set("limits.backend_requests", "1").set("metrics.listen", "\"127.0.0.1:0\"")
+    })
+}
+
+/// Asks for `target`, and for another one when the first has `arrived` at the backend; calls `then` when that one waits for its
+/// turn. Both are answered in the end.
+fn next_waits_for(gate: &Gate, target: &str, arrived: &Latch, then: impl FnOnce()) {
+    let (mut first, mut next) = (warm(gate.http()), warm(gate.https()));
+    thread::scope(|scope| {
+        let first = scope.spawn(move || first.get(target).text());
+        arrived.wait();
+        let next = scope.spawn(move || next.get("/next.narinfo").text());
+        Scrape::once(gate, "the next one waits for its turn", |scrape| {
+            scrape.sum("farmgate_backend_waiting", &[]) == 1.0
+        });
+        then();
+        for answer in [first, next] {
+            assert_eq!(answer.join().expect("no panic"), "ok");
+        }
+    });
+}
+
 #[test]
 fn an_answer_says_the_same_with_the_engine_and_without_it() {
     let answers = [
@@ -192,20 +217,10 @@ fn a_slow_lookup_keeps_its_slot_at_the_backend_however_long_it_takes() {
             send_ok(tcp)
         }
     });
-    let gate = recorded(&recorder, |config| {
-        config.set("limits.backend_requests", "1").set("metrics.listen", "\"127.0.0.1:0\"")
-    });
-    let (mut slow, mut next) = (warm(gate.http()), warm(gate.https()));
-    thread::scope(|scope| {
-        let slow = scope.spawn(move || slow.get("/slow.narinfo").text());
-        waiting.wait();
-        let next = scope.spawn(move || next.get("/next.narinfo").text());
-        Scrape::once(&gate, "the next one waits for its turn", |scrape| {
-            scrape.sum("farmgate_backend_waiting", &[]) == 1.0
-        });
+    let gate = one_at_a_time(&recorder);
+    next_waits_for(&gate, "/slow.narinfo", &waiting, || {
         assert!(recorder.requests().iter().all(|request| request.target() != "/next.narinfo"));
         latch.open();
-        assert_eq!((slow.join().unwrap().as_str(), next.join().unwrap().as_str()), ("ok", "ok"));
     });
 }
 
@@ -224,20 +239,8 @@ fn a_lookup_that_is_dropped_is_asked_again_in_its_own_turn() {
             send_ok(tcp)
         }
     });
-    let gate = recorded(&recorder, |config| {
-        config.set("limits.backend_requests", "1").set("metrics.listen", "\"127.0.0.1:0\"")
-    });
-    let (mut dropped, mut next) = (warm(gate.http()), warm(gate.https()));
-    thread::scope(|scope| {
-        let dropped = scope.spawn(move || dropped.get("/dropped.narinfo").text());
-        arrived.wait();
-        let next = scope.spawn(move || next.get("/next.narinfo").text());
-        Scrape::once(&gate, "the next one waits for its turn", |scrape| {
-            scrape.sum("farmgate_backend_waiting", &[]) == 1.0
-        });
-        latch.open();
-        assert_eq!((dropped.join().unwrap().as_str(), next.join().unwrap().as_str()), ("ok", "ok"));
-    });
+    let gate = one_at_a_time(&recorder);
+    next_waits_for(&gate, "/dropped.narinfo", &arrived, || latch.open());
     let targets: Vec<_> = recorder.requests().iter().map(|request| request.target().to_owned()).collect();
     assert_eq!(targets[targets.len() - 3..], ["/dropped.narinfo", "/dropped.narinfo", "/next.narinfo"]);
     Scrape::once(&gate, "nobody is counted twice", |scrape| {
